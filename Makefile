@@ -1,0 +1,47 @@
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.stamp
+export SPARK_LOCAL_IP := 127.0.0.1
+export PYSPARK_PYTHON := $(abspath $(BIN)/python)
+export PATH := $(abspath $(BIN)):$(PATH)
+
+.PHONY: help setup check-tools jars jars-s3 test lint lock clean
+help: ## this list
+	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
+
+check-tools:
+	@$(PYTHON) -c 'import sys; sys.exit(not ((3, 11) <= sys.version_info[:2] <= (3, 12)))' 2>/dev/null || \
+	  { echo "Python 3.11 or 3.12 is needed: install it or give PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@java -version 2>&1 | grep -qE 'version "(1[7-9]|2[0-9])' || \
+	  { echo "Java 17 or newer is needed on PATH (Spark runs on it): install a JDK 17" >&2; exit 1; }
+
+$(STAMP): requirements.lock requirements-uv.lock pyproject.toml
+	@$(MAKE) --no-print-directory check-tools
+	$(PYTHON) -m venv $(VENV)-uv
+	$(VENV)-uv/bin/python -m pip install -q --require-hashes -r requirements-uv.lock
+	test -x $(BIN)/python || $(VENV)-uv/bin/uv venv -q --python $(PYTHON) $(VENV)
+	VIRTUAL_ENV=$(abspath $(VENV)) $(VENV)-uv/bin/uv pip sync -q --require-hashes requirements.lock
+	$(BIN)/python -c 'import pathlib, sysconfig; pathlib.Path(sysconfig.get_path("purelib"), "cdp_spark_here.pth").write_text("$(CURDIR)\n")'
+	printf '#!%s\nimport sys\nfrom cdp_spark.cli import main\nsys.exit(main())\n' "$(abspath $(BIN))/python" > $(BIN)/cdp && chmod +x $(BIN)/cdp
+	touch $(STAMP)
+
+setup: $(STAMP) jars ## install the locked packages and JARs
+jars: $(STAMP)
+	@$(BIN)/python -m cdp_spark.jars fetch core
+jars-s3: $(STAMP)
+	@$(BIN)/python -m cdp_spark.jars fetch core s3
+
+
+test: $(STAMP) jars-s3 ## all tests
+	$(BIN)/python -m pytest
+
+lint: $(STAMP) ## ruff
+	$(BIN)/ruff check . && $(BIN)/ruff format --check .
+
+lock: $(STAMP) ## resolve the locked packages anew
+	$(VENV)-uv/bin/uv pip compile -q --universal --generate-hashes --no-emit-index-url --python-version 3.11 --extra test \
+	  pyproject.toml -o requirements.lock --custom-compile-command "make lock"
+
+clean: ## remove what was built, not what was installed
+	rm -rf build .pytest_cache .ruff_cache spark-warehouse

@@ -1,0 +1,135 @@
+"""Do the parts of a deployment fit together? Names that one file uses must stand in another; SQL must compile."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from importlib.util import find_spec
+from pathlib import Path
+
+import sqlglot
+from sqlglot import exp
+
+from cdp_spark.config.load import unknown
+from cdp_spark.config.models import Conf
+from cdp_spark.config.source import Source
+
+GIVEN = {"source", "record_id", "subject_key", "event_time", "known_at", "ingest_date", "landing", "deleted", "extra"}
+BEFORE_SOURCE = {"_file", "_ingest_date"}
+
+
+def columns_of(sql: str) -> set[str]:
+    """Names of the columns a SQL expression reads. Raises ValueError with the parser's words where it is not SQL."""
+    try:
+        tree = sqlglot.parse_one(sql, read="spark")
+    except sqlglot.errors.SqlglotError as error:
+        raise ValueError(str(error).splitlines()[0]) from None
+    inner = {arg.name for one in tree.find_all(exp.Lambda) for arg in one.expressions}
+    return {column.parts[0].name for column in tree.find_all(exp.Column)} - inner
+
+
+def sql_problems(where: str, sql: str, known: Iterable[str]) -> list[str]:
+    """One problem a column that `sql` reads and `known` lacks, or one where it is no SQL."""
+    known = set(known)
+    try:
+        used = columns_of(sql)
+    except ValueError as error:
+        return [f"{where}: not a SQL expression: {error}"]
+    lower = {name.lower() for name in known}
+    return [unknown(where, "column", name, known) for name in sorted(used) if name.lower() not in lower]
+
+
+def model_names() -> list[str]:
+    """Names of the models that are shipped: the modules in ml/models."""
+    spec = find_spec("ml.models")
+    folders = list(spec.submodule_search_locations or []) if spec else []
+    return sorted(p.stem for folder in folders for p in Path(folder).glob("*.py") if not p.stem.startswith("_"))
+
+
+def audience_columns(conf: Conf) -> set[str]:
+    """What an audience's condition may read: profile, features, and score and percentile of each model."""
+    scores = {f"{name}_{what}" for name in model_names() for what in ("score", "percentile")}
+    return set(conf.tables["gold.profiles"].columns) | set(conf.tables["gold.features"].columns) | scores
+
+
+def _source(conf: Conf, where: str, source: Source) -> list[str]:
+    table = conf.tables.get(f"silver.{source.entity}")
+    if table is None:
+        known = {name.split(".")[1] for name in conf.tables if name.startswith("silver.")} - {"identifiers"}
+        return [unknown(f"{where}, entity", "silver table", source.entity, known)]
+    found = [
+        unknown(f"{where}, columns", f"column of silver.{source.entity}", name, set(table.columns) - GIVEN)
+        for name in source.columns
+        if name not in table.columns
+    ]
+    needed = {n for n, c in table.columns.items() if c.required} - GIVEN - set(source.columns)
+    found += [f"{where}, columns: silver.{source.entity} needs {name!r}; map it" for name in sorted(needed)]
+    for namespace in source.identifiers:
+        if namespace not in conf.identity.identifiers:
+            found.append(unknown(f"{where}, identifiers", "namespace", namespace, conf.identity.identifiers))
+    fields = {*source.fields, *BEFORE_SOURCE}
+    for key, sql in _expressions(source):
+        found += sql_problems(f"{where}, {key}", sql, fields)
+    return found
+
+
+def _expressions(source: Source) -> list[tuple[str, str]]:
+    found = [("event_time", source.event_time)]
+    found += [(key, sql) for key in ("available", "deleted", "where") if (sql := getattr(source, key))]
+    found += [(f"columns.{name}", sql) for name, sql in source.columns.items()]
+    found += [(f"identifiers.{name}", sql) for name, sql in source.identifiers.items()]
+    return found + [(f"checks.{check.label}", check.expr) for check in source.checks]
+
+
+def _features(conf: Conf, root: Path) -> list[str]:
+    found = []
+    for name, feature in conf.features.items():
+        where = f"{root / 'features.yml'}, {name}"
+        table = conf.tables.get(feature.table)
+        if table is None or "known_at" not in table.columns:
+            known = {n for n, t in conf.tables.items() if "known_at" in t.columns}
+            found.append(unknown(f"{where}, table", "table with known_at", feature.table, known))
+            continue
+        for key in ("aggregate", "where"):
+            if sql := getattr(feature, key):
+                found += sql_problems(f"{where}, {key}", sql, {*table.columns, "as_of"})
+    return found
+
+
+def _audiences(conf: Conf, root: Path) -> list[str]:
+    found = []
+    for name, audience in conf.audiences.items():
+        where = str(root / "audiences" / f"{name}.yml")
+        found += sql_problems(f"{where}, where", audience.where, audience_columns(conf))
+        if audience.purpose not in conf.purposes:
+            found.append(unknown(f"{where}, purpose", "purpose", audience.purpose, conf.purposes))
+    return found
+
+
+def _destinations(conf: Conf, root: Path) -> list[str]:
+    from cdp_spark.config.leaving import problems as leaving
+
+    found = []
+    for name, destination in conf.destinations.items():
+        where = str(root / "destinations" / f"{name}.yml")
+        for audience in destination.audiences:
+            if audience not in conf.audiences:
+                found.append(unknown(f"{where}, audiences", "audience", audience, conf.audiences))
+        found += leaving(conf, where, destination)
+    return found
+
+
+def _namespaces(conf: Conf, root: Path) -> list[str]:
+    carried = {namespace for source in conf.sources.values() for namespace in source.identifiers}
+    return [
+        f"{root / 'identity.yml'}, identifiers.{name}: no source carries it; name it under `identifiers` of a source"
+        for name in conf.identity.identifiers
+        if name not in carried
+    ]
+
+
+def problems(conf: Conf, root: Path) -> list[str]:
+    """Every mistake between the files of a deployment; [] where it is sound."""
+    found = []
+    for name, source in conf.sources.items():
+        found += _source(conf, str(root / "sources" / f"{name}.yml"), source)
+    return found + _namespaces(conf, root) + _features(conf, root) + _audiences(conf, root) + _destinations(conf, root)

@@ -1,0 +1,206 @@
+"""Which deployment is this, and is it sound? Reads a conf folder as a whole, before Spark starts."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Collection
+from difflib import get_close_matches
+from pathlib import Path
+from typing import Any
+
+import yaml
+from pydantic import BaseModel, ValidationError
+
+from cdp_spark.config import activation, contract, models, source
+
+SHIPPED = next(
+    (p for p in (Path(__file__).parents[1] / "default_conf", Path(__file__).parents[2] / "conf") if p.is_dir()),
+    Path(__file__).parents[2] / "conf",
+)
+FOLDERS = {
+    "sources": source.Source,
+    "audiences": activation.Audience,
+    "destinations": activation.Destination,
+}
+
+
+class ConfError(Exception):
+    """The deployment is not sound. Carries every problem found, one a line: file, key, what is wrong, what to do."""
+
+    def __init__(self, problems: list[str]):
+        self.problems = problems
+        super().__init__("\n".join(problems))
+
+
+class UniqueKeys(yaml.SafeLoader):
+    """YAML in which a key given twice is an error, as the second would silently win."""
+
+
+def _mapping(loader: UniqueKeys, node: yaml.MappingNode) -> dict:
+    keys = [loader.construct_object(key) for key, _ in node.value]
+    if twice := sorted({str(key) for key in keys if keys.count(key) > 1}):
+        raise yaml.constructor.ConstructorError(None, None, f"key {twice[0]!r} given twice", node.start_mark)
+    if odd := [key for key in keys if not isinstance(key, str | int)]:
+        raise yaml.constructor.ConstructorError(
+            None, None, f"key {odd[0]!r} is read as {type(odd[0]).__name__}: put it in quotes", node.start_mark
+        )
+    return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
+
+
+UniqueKeys.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
+
+
+def unknown(where: str, what: str, name: str, known: Collection[str]) -> str:
+    """'conf/audiences/winback.yml, where: no column 'churn_scores'; did you mean 'churn_score'? Known: ...'"""
+    near = get_close_matches(name, known, n=1)
+    hint = f"; did you mean {near[0]!r}?" if near else "."
+    return f"{where}: no {what} {name!r}{hint} Known: {', '.join(sorted(known)) or 'none'}"
+
+
+def read_yaml(path: Path, problems: list[str]) -> dict[str, Any]:
+    """The file's mapping; {} and a problem where it cannot be read as one."""
+    try:
+        found = yaml.load(path.read_text(encoding="utf-8"), Loader=UniqueKeys)  # noqa: S506 a SafeLoader
+    except (OSError, UnicodeDecodeError) as error:
+        problems.append(f"{path}: cannot be read ({type(error).__name__}); expected a UTF-8 YAML file")
+        return {}
+    except yaml.YAMLError as error:
+        mark = getattr(error, "problem_mark", None)
+        place = f", line {mark.line + 1}" if mark else ""
+        problems.append(f"{path}{place}: not valid YAML: {getattr(error, 'problem', None) or error}")
+        return {}
+    if found is None:
+        return {}
+    if not isinstance(found, dict):
+        problems.append(f"{path}: expected keys and values, found a {type(found).__name__}")
+        return {}
+    return found
+
+
+def _reason(error: dict, model: type[BaseModel]) -> str:
+    if error["type"] == "extra_forbidden":
+        fields = _fields_at(model, error["loc"][:-1])
+        near = get_close_matches(str(error["loc"][-1]), fields, n=1)
+        hint = f"; did you mean {near[0]!r}?" if near else ""
+        return f"unknown key{hint}" + (f" Allowed: {', '.join(fields)}" if fields else "")
+    message = error["msg"].removeprefix("Value error, ")
+    given = error.get("input")
+    shown = f" (found {given!r})" if isinstance(given, str | int | float | bool) else ""
+    return message + shown
+
+
+def _fields_at(model: type[BaseModel], loc: tuple) -> list[str]:
+    """Names allowed at a place inside a model, as far as plain annotations tell; [] where they do not."""
+    for part in loc:
+        annotation = model.model_fields[part].annotation if part in model.model_fields else None
+        inner = [a for a in getattr(annotation, "__args__", ()) if isinstance(a, type) and issubclass(a, BaseModel)]
+        if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+            model = annotation
+        elif inner:
+            model = inner[0]
+    return sorted(model.model_fields)
+
+
+def parse(model: type[BaseModel], data: Any, where: str, problems: list[str]) -> Any:
+    """`data` as `model`, or None with one problem a mistake."""
+    try:
+        return model.model_validate(data)
+    except ValidationError as error:
+        for one in error.errors():
+            key = ".".join(str(part) for part in one["loc"]) or "file"
+            problems.append(f"{where}, {key}: {_reason(one, model)}")
+        return None
+
+
+def _named(folder: Path, model: type[BaseModel], problems: list[str]) -> dict[str, Any]:
+    found = {}
+    for path in sorted(folder.glob("*.yml")):
+        before = len(problems)
+        data = read_yaml(path, problems)
+        parsed = parse(model, data, str(path), problems) if len(problems) == before else None
+        if parsed is not None:
+            found[path.stem] = parsed
+    return found
+
+
+def _entries(path: Path, model: type[BaseModel], problems: list[str]) -> dict[str, Any]:
+    data = read_yaml(path, problems) if path.is_file() else {}
+    parsed = {name: parse(model, body, f"{path}, {name}", problems) for name, body in data.items()}
+    return {name: value for name, value in parsed.items() if value is not None}
+
+
+def tables(root: Path, problems: list[str]) -> dict[str, contract.Table]:
+    """Contracts by `layer.name`: the shipped ones, replaced table by table by those of the deployment."""
+    found = {}
+    for folder in dict.fromkeys((SHIPPED / "tables", root / "tables")):
+        for path in sorted(folder.glob("*.yml")):
+            found |= {f"{path.stem}.{name}": t for name, t in _entries(path, contract.Table, problems).items()}
+    return found
+
+
+def _env(root: Path, name: str, problems: list[str]) -> models.Env | None:
+    path = root / "env" / f"{name}.yml"
+    if not path.is_file():
+        known = {p.stem for p in (root / "env").glob("*.yml")}
+        if name == "local" and not known:
+            return models.Env()
+        problems.append(unknown(str(root / "env"), "environment", name, known))
+        return None
+    return parse(models.Env, read_yaml(path, problems), str(path), problems)
+
+
+def load(root: str | Path, env: str = "local") -> models.Conf:
+    """The deployment in folder `root`, cross-checked.
+
+    Raises ConfError with all problems at once: file, key, what is wrong, the allowed values.
+    """
+    from cdp_spark.config import cross
+
+    root, problems = Path(root), []
+    if not root.is_dir():
+        raise ConfError([f"{root}: no such folder; --conf names a deployment, a folder like the shipped conf/"])
+    named = {kind: _named(root / kind, model, problems) for kind, model in FOLDERS.items()}
+    if not named["sources"] and not problems:
+        problems.append(f"{root / 'sources'}: no source; a deployment has at least one conf/sources/<name>.yml")
+    identity = root / "identity.yml"
+    parts = {
+        "base": parse(models.Base, {"name": root.name} | read_base(root, problems), str(root / "base.yml"), problems),
+        "env": _env(root, env, problems),
+        "identity": parse(source.Identity, read_required(identity, problems), str(identity), problems),
+        "tables": tables(root, problems),
+        "features": _entries(root / "features.yml", source.Feature, problems),
+        "purposes": _entries(root / "purposes.yml", activation.Purpose, problems),
+    } | named
+    if problems:
+        raise ConfError(problems)
+    parts["tables"] = with_features(parts["tables"], parts["features"])
+    conf = models.Conf(**parts)
+    if problems := cross.problems(conf, root):
+        raise ConfError(problems)
+    return conf
+
+
+def with_features(tables: dict, features: dict) -> dict:
+    """The contracts, `gold.features` with one double column a declared feature."""
+    table = tables["gold.features"]
+    columns = {name: contract.Column(type="double", meaning=f.meaning) for name, f in features.items()}
+    return tables | {"gold.features": table.model_copy(update={"columns": table.columns | columns})}
+
+
+def read_base(root: Path, problems: list[str]) -> dict[str, Any]:
+    return read_yaml(root / "base.yml", problems) if (root / "base.yml").is_file() else {}
+
+
+def read_required(path: Path, problems: list[str]) -> dict[str, Any]:
+    if not path.is_file():
+        problems.append(f"{path}: missing; it names the identifiers that link records")
+        return {"identifiers": {}}
+    return read_yaml(path, problems)
+
+
+def digest(root: str | Path) -> str:
+    """SHA-256 over the deployment's files (path and bytes), for the run row: which rules made these tables."""
+    root, found = Path(root), hashlib.sha256()
+    for path in sorted(root.rglob("*.yml")):
+        found.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
+    return found.hexdigest()

@@ -1,0 +1,70 @@
+"""What is a deployment? Models of conf/base.yml and conf/env, and all parts of a conf folder together."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Literal
+
+from pydantic import Field
+
+from cdp_spark.config.activation import Audience, Destination, Purpose
+from cdp_spark.config.contract import Duration, Strict, Table
+from cdp_spark.config.source import Feature, Identity, Source
+
+
+class S3(Strict):
+    """How `s3a://` roots are reached; secrets are environment variables, named here, never written here."""
+
+    endpoint: str | None = None
+    region: str = "us-east-1"
+    path_style: bool = False
+    access_key_env: str = "AWS_ACCESS_KEY_ID"
+    secret_key_env: str = "AWS_SECRET_ACCESS_KEY"
+    attempts: int = Field(5, ge=1)
+    timeout_seconds: int = Field(30, ge=1)
+
+
+class Env(Strict):
+    """conf/env/<name>.yml: where this deployment runs. The only file that differs between environments."""
+
+    master: str | None = "local[*]"
+    drops: str | None = None
+    lake: str | None = None
+    exports: str | None = None
+    catalog: str | None = None
+    mlflow_uri: str | None = None
+    mlflow_artifacts: str | None = None
+    graphframes: str | None = None
+    jars: Literal["cache", "provided"] = "cache"
+    driver_memory: str = "4g"
+    shuffle_partitions: int = Field(8, ge=1)
+    settings: dict[str, str] = {}
+    s3: S3 = S3()
+
+
+class Base(Strict):
+    """conf/base.yml: what holds for the whole deployment."""
+
+    name: str
+    region: str = Field("GB", pattern="^[A-Z]{2}$", description="country of phone numbers and addresses that name none")
+    currency: str = Field("EUR", pattern="^[A-Z]{3}$")
+    max_field_chars: int = Field(65_536, ge=1_000)
+    future_tolerance: Duration = timedelta(days=1)
+    quarantine_days: int = Field(90, ge=1)
+    lock_hours: int = Field(12, ge=1)
+    retrain_after_days: int = Field(7, ge=0)
+    seed: int = 42
+
+
+class Conf(Strict):
+    """A whole deployment: everything a run needs to know besides its dates and addresses."""
+
+    base: Base
+    env: Env
+    sources: dict[str, Source]
+    identity: Identity
+    tables: dict[str, Table]
+    features: dict[str, Feature] = {}
+    purposes: dict[str, Purpose] = {}
+    audiences: dict[str, Audience] = {}
+    destinations: dict[str, Destination] = {}

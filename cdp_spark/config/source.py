@@ -1,0 +1,103 @@
+"""What is a source, an identifier, a feature? Models of conf/sources, conf/identity.yml and conf/features.yml."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, model_validator
+
+from cdp_spark.config.contract import Check, Duration, Name, Normaliser, Strict
+
+
+class Source(Strict):
+    """One source: where its drops lie, how a row is read, and what of it goes to which silver table."""
+
+    description: str
+    entity: Name
+    format: Literal["csv", "json", "parquet", "delta"]
+    path: str
+    options: dict[str, str | bool | int] = {}
+    mode: Literal["append", "snapshot", "cdc"] = "append"
+    fields: tuple[str, ...]
+    required: tuple[str, ...] = ()
+    key: tuple[str, ...] = ()
+    subjects: tuple[str, ...] = ()
+    event_time: str
+    available: str | None = None
+    latency: Duration | None = None
+    deleted: str | None = None
+    columns: dict[str, str]
+    identifiers: dict[str, str] = {}
+    where: str | None = None
+    checks: tuple[Check, ...] = ()
+    priority: int = 50
+    region: str | None = None
+    max_bad_share: float = Field(0.5, ge=0, le=1)
+    shrink_max: float = Field(0.3, ge=0, le=1)
+    optional: bool = False
+
+    @model_validator(mode="after")
+    def holds_together(self) -> Source:
+        if self.mode in ("snapshot", "cdc") and not self.key:
+            raise ValueError(f"a {self.mode} source needs `key`: the fields that name a record")
+        if self.deleted and self.mode != "cdc":
+            raise ValueError("`deleted` belongs to mode cdc: an expression that is true for a delete row")
+        if unknown := [name for name in (*self.required, *self.key) if name not in self.fields]:
+            raise ValueError(f"required or key name {unknown}, which are not in `fields`")
+        if unknown := [name for name in self.subjects if name not in self.identifiers]:
+            raise ValueError(f"subjects name {unknown}, which are not in `identifiers`")
+        if any(check.expr is None for check in self.checks):
+            raise ValueError("a source's checks are row checks: they need `expr`")
+        return self
+
+
+class Limit(Strict):
+    """At most `count` values a person within `window`, counted on first seen (Segment's and RudderStack's words)."""
+
+    count: int = Field(ge=1)
+    window: Literal["ever", "daily", "weekly", "monthly", "annually"] = "ever"
+
+
+def limit_of(value: Any) -> Any:
+    """'1 ever' or '5 weekly' as {count, window}."""
+    if isinstance(value, str) and len(parts := value.split()) == 2 and parts[0].isdigit():
+        return {"count": int(parts[0]), "window": parts[1]}
+    return value
+
+
+class Identifier(Strict):
+    """A namespace of identifiers: how values are normalised, which are blocked, how many a person may have."""
+
+    normaliser: Normaliser = "exact"
+    priority: int = Field(50, ge=1, description="1 is the most trusted")
+    pattern: str | None = None
+    blocked_values: tuple[str, ...] = ()
+    max_records: int | None = Field(None, ge=2, description="a value carried by more subject keys links nobody")
+    limit: Annotated[Limit | None, BeforeValidator(limit_of)] = None
+    link: bool = True
+    pii: Literal["direct", "pseudonym"] = "direct"
+
+
+class Identity(Strict):
+    """conf/identity.yml: the namespaces and the guards of identity resolution."""
+
+    identifiers: dict[Name, Identifier]
+    blocked_values: tuple[str, ...] = ()
+    blocked_patterns: tuple[str, ...] = ()
+    max_records: int = Field(100, ge=2)
+    engine: Literal["auto", "graphframes", "scipy"] = "auto"
+    local_max_edges: int = Field(2_000_000, ge=0)
+    verify_max_edges: int = Field(1_000_000, ge=0)
+    exact_max_records: int = Field(10_000, ge=2)
+
+
+class Feature(Strict):
+    """A feature: an aggregate over one person's rows of `table` known before `as_of`, in the last `window_days`."""
+
+    table: str
+    aggregate: str
+    where: str | None = None
+    window_days: int | None = Field(None, ge=1)
+    availability: Literal["known_at"]
+    default: float | None = None
+    meaning: str = ""

@@ -1,0 +1,83 @@
+"""Does a frame keep its table's promise? Schema, row checks and table checks of a contract, as Spark expressions."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql.types import StructType
+
+from cdp_spark.config.contract import Table
+
+
+class ContractError(Exception):
+    """A frame breaks its table's contract in a way that stops the write. The message never holds a row's values."""
+
+
+class RowCheck(NamedTuple):
+    """`good` is true for a row that keeps the promise `name`."""
+
+    name: str
+    severity: str
+    good: Column
+    expected: str
+
+
+def schema(spark: SparkSession, table: Table) -> StructType:
+    """The contract's columns as Spark's schema, all nullable: Delta keeps the data, `checks` keep the promise."""
+    ddl = ", ".join(f"`{name}` {column.type}" for name, column in table.columns.items())
+    return spark.createDataFrame([], ddl).schema
+
+
+def conformed(frame: DataFrame, name: str, table: Table) -> DataFrame:
+    """`frame` with exactly the contract's columns in their order.
+
+    Raises ContractError where a column is missing or has another type than the contract's.
+    """
+    wanted = {f.name: f.dataType for f in schema(frame.sparkSession, table).fields}
+    found = {f.name: f.dataType for f in frame.schema.fields}
+    if missing := [c for c in wanted if c not in found]:
+        raise ContractError(f"{name}: the frame lacks {missing}; its contract stands in conf/tables")
+    unlike = [
+        f"{c} is {found[c].simpleString()}, expected {wanted[c].simpleString()}"
+        for c in wanted
+        if found[c].simpleString() != wanted[c].simpleString()
+    ]
+    if unlike:
+        raise ContractError(f"{name}: {'; '.join(unlike)}")
+    return frame.select(*(F.col(f"`{c}`") for c in wanted))
+
+
+def row_checks(table: Table) -> list[RowCheck]:
+    """Every promise about single rows: required columns, allowed values, declared expressions."""
+    found = []
+    for name, column in table.columns.items():
+        col = F.col(f"`{name}`")
+        if column.required:
+            found.append(RowCheck(f"{name} required", "fail", col.isNotNull(), f"a value in {name}"))
+        if column.values:
+            known = col.isNull() | col.isin(*column.values)
+            found.append(RowCheck(f"{name} values", "fail", known, f"{name} one of {', '.join(column.values)}"))
+    for check in table.checks:
+        if check.expr:
+            good = F.coalesce(F.expr(check.expr), F.lit(False))
+            found.append(RowCheck(check.label, check.severity, good, check.expr))
+    return found
+
+
+def violations(frame: DataFrame, table: Table) -> dict[str, int]:
+    """Rows that break each row check and, by `unique`, keys held by more than one row; one pass each. {} is good."""
+    checks = row_checks(table)
+    counts = [F.count_if(~check.good).alias(f"c{i}") for i, check in enumerate(checks)]
+    first = frame.agg(F.count(F.lit(1)).alias("rows"), *counts).first()
+    found = {check.name: first[f"c{i}"] for i, check in enumerate(checks) if first[f"c{i}"]}
+    for check in table.checks:
+        if check.unique and (twice := repeated_keys(frame, check.unique)):
+            found[check.label] = twice
+    return found
+
+
+def repeated_keys(frame: DataFrame, key: tuple[str, ...]) -> int:
+    """How many values of `key` stand in more than one row."""
+    return frame.groupBy(*key).agg(F.count(F.lit(1)).alias("n")).where("n > 1").count()

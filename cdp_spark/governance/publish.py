@@ -1,0 +1,62 @@
+"""Which versions belong together? The audit of every write, and one row that publishes the run, written last."""
+
+from __future__ import annotations
+
+import subprocess
+from functools import reduce
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from cdp_spark.config.load import digest
+from cdp_spark.job import Job
+from cdp_spark.pipeline import STEPS
+
+OWN = ("governance.audit", "governance.runs")
+
+
+def publish(job: Job) -> None:
+    """Add the run's commits to governance.audit, then the run with the version of each table to governance.runs."""
+    names = [name for name in table_names(job) if job.lake.exists(name)]
+    job.lake.write("governance.audit", audit(job, names))
+    versions = {name: job.lake.version(name) for name in names}
+    steps = [step.name for step in STEPS]
+    status = "partial" if job.warnings else "published"
+    row = (job.run_id, job.date, job.run_at.replace(tzinfo=None), status, digest(job.conf_dir), commit(), versions,
+           steps, list(job.warnings))  # fmt: skip
+    schema = job.lake.read("governance.runs").schema
+    job.lake.write("governance.runs", job.spark.createDataFrame([row], schema))
+    job.log(f"run {job.run_id} {status}: {len(versions)} tables")
+
+
+def table_names(job: Job) -> list[str]:
+    """Every table a run may write, in the order of their names."""
+    written = {name for step in STEPS for name in step.writes if not name.endswith("*")} - set(OWN)
+    return sorted(written | {f"bronze.{name}" for name in job.conf.sources})
+
+
+def audit(job: Job, names: list[str]) -> DataFrame:
+    """One row per commit to the tables `names`, from the facts that each commit carries."""
+    facts = "run_id string, step string, mode string, rows bigint, quarantined bigint, checks string, " \
+            "reads map<string,bigint>, user string"  # fmt: skip
+    commits = [job.lake.commits(name).withColumn("table_name", F.lit(name)) for name in names]
+    rows = reduce(lambda a, b: a.unionByName(b), commits).withColumn("f", F.from_json("userMetadata", facts))
+    return rows.select(
+        "table_name",
+        "version",
+        "f.run_id",
+        "f.step",
+        "f.mode",
+        "f.rows",
+        "f.quarantined",
+        F.coalesce("f.checks", F.lit("{}")).alias("checks"),
+        "f.reads",
+        F.col("f.user").alias("user_name"),
+        F.col("timestamp").alias("committed_at"),
+    )
+
+
+def commit() -> str | None:
+    """The git commit of the working folder, None outside a checkout."""
+    done = subprocess.run(["git", "rev-parse", "HEAD"], capture_output=True, text=True)
+    return done.stdout.strip() or None if done.returncode == 0 else None

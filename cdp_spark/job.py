@@ -1,0 +1,123 @@
+"""What does a job get, and how does it start? One `run(job)` behind the CLI, spark-submit and Airflow."""
+
+from __future__ import annotations
+
+import sys
+import time
+import uuid
+from collections.abc import Callable
+from dataclasses import dataclass, field, replace
+from datetime import UTC, date, datetime, timedelta
+
+from pyspark.sql import SparkSession
+
+from cdp_spark import session
+from cdp_spark.config.load import load
+from cdp_spark.config.models import Conf
+from cdp_spark.lake import Lake, Written
+
+
+@dataclass(frozen=True)
+class Job:
+    """Everything a step may use. `as_of` bounds data, `run_at` judges permission; no step reads a clock."""
+
+    spark: SparkSession
+    lake: Lake
+    conf: Conf
+    conf_dir: str
+    env: str
+    date: date
+    run_at: datetime
+    run_id: str
+    drops: str
+    exports: str
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def as_of(self) -> date:
+        """The midnight (UTC) that ends the run's day: what happened or became known later is not seen."""
+        return self.date + timedelta(days=1)
+
+    @property
+    def mlflow_uri(self) -> str:
+        """Where models are tracked: the environment's, else a SQLite file beside the lake's tables."""
+        if self.conf.env.mlflow_uri:
+            return self.conf.env.mlflow_uri
+        if "://" in self.lake.root:
+            raise ValueError(f"env {self.env}: mlflow_uri is needed, as the lake is not on a local disk")
+        return f"sqlite:///{self.lake.root}/_mlflow/mlflow.db"
+
+    @property
+    def mlflow_artifacts(self) -> str:
+        return self.conf.env.mlflow_artifacts or f"{self.lake.root}/_mlflow/artifacts"
+
+    def log(self, message: str) -> None:
+        """One line of progress, never a row's values."""
+        print(f"{datetime.now(UTC):%H:%M:%S} {self.lake.step:<12} {message}", file=sys.stderr, flush=True)
+
+    def warn(self, message: str) -> None:
+        """A line of progress that also ends in the run's row and summary."""
+        self.warnings.append(f"{self.lake.step}: {message}")
+        self.log(f"WARNING {message}")
+
+    def step(self, name: str) -> Job:
+        """The same job for another step, with an account of its own for reads and writes."""
+        lake = replace(self.lake, step=name, reads={}, writes={})
+        return replace(self, lake=lake)
+
+
+def needs_s3(conf: Conf, *uris: str | None) -> bool:
+    places = (*uris, conf.env.lake, conf.env.drops, conf.env.exports)
+    return any((uri or "").startswith(("s3a://", "s3://")) for uri in places)
+
+
+def start(
+    conf_dir: str,
+    env: str,
+    day: date,
+    *,
+    lake: str | None = None,
+    drops: str | None = None,
+    exports: str | None = None,
+    run_at: datetime | None = None,
+    run_id: str | None = None,
+    settings: dict[str, str] | None = None,
+    on_write: Callable[[str, Written], None] | None = None,
+) -> Job:
+    """A job on the deployment `conf_dir`, its configuration checked before Spark starts. Raises ConfError."""
+    conf = load(conf_dir, env)
+    root = place("lake", lake or conf.env.lake)
+    spark = session.build(conf.env, s3=needs_s3(conf, root, drops, exports), settings=settings)
+    run_at = run_at or datetime.now(UTC)
+    run_id = run_id or f"{run_at:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
+    tables = Lake(spark, root, conf.tables, run_id=run_id, catalog=conf.env.catalog, on_write=on_write)
+    return Job(
+        spark=spark,
+        lake=tables,
+        conf=conf,
+        conf_dir=conf_dir,
+        env=env,
+        date=day,
+        run_at=run_at,
+        run_id=run_id,
+        drops=place("drops", drops or conf.env.drops),
+        exports=place("exports", exports or conf.env.exports or f"{root}/_exports"),
+    )
+
+
+def place(what: str, uri: str | None) -> str:
+    """`uri` with local paths made absolute and s3:// as s3a://. Raises ValueError where none is given."""
+    from pathlib import Path
+
+    if not uri:
+        raise ValueError(f"no place for {what}: give --{what} or set `{what}:` in conf/env/<name>.yml")
+    if uri.startswith("s3://"):
+        return "s3a://" + uri.removeprefix("s3://").rstrip("/")
+    return uri.rstrip("/") if "://" in uri else str(Path(uri).resolve())
+
+
+def timed(run: Callable[[Job], None], job: Job) -> float:
+    """Run one step; its seconds."""
+    begin = time.monotonic()
+    run(job)
+    return time.monotonic() - begin

@@ -1,0 +1,239 @@
+"""How do tables get in and out? The only module that knows Delta: contracts, modes, checks, audit facts."""
+
+from __future__ import annotations
+
+import getpass
+import json
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from datetime import date
+from typing import NamedTuple
+
+from delta.tables import DeltaTable
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
+from pyspark.sql import functions as F
+
+from cdp_spark.config.contract import Table
+from cdp_spark.contracts import ContractError, RowCheck, conformed, repeated_keys, row_checks, schema
+
+QUARANTINE = "bronze._quarantine"
+
+
+class Written(NamedTuple):
+    """What a write did: rows in the frame that was kept, rows set aside, failed checks that only warn."""
+
+    rows: int
+    quarantined: int
+    warnings: dict[str, int]
+
+
+@dataclass
+class Lake:
+    """Tables below `root` (or in a catalog), written for the run `run_id`.
+
+    `read` and `write` go through the contracts in `tables`; each write commits its audit facts with the data.
+    """
+
+    spark: SparkSession
+    root: str
+    tables: dict[str, Table]
+    run_id: str = "none"
+    step: str = "none"
+    catalog: str | None = None
+    reads: dict[str, int] = field(default_factory=dict)
+    writes: dict[str, Written] = field(default_factory=dict)
+    on_write: Callable[[str, Written], None] | None = None
+
+    def contract(self, name: str) -> Table:
+        """The contract of a table; all sources' bronze tables share one. Raises KeyError for an unknown table."""
+        layer, _, table = name.partition(".")
+        if layer == "bronze" and not table.startswith("_"):
+            return self.tables["bronze._source"]
+        if name not in self.tables:
+            raise KeyError(f"no contract for table {name}: add it to conf/tables/{layer}.yml")
+        return self.tables[name]
+
+    def location(self, name: str) -> str:
+        """Where a table lies: a folder below the root, or a name in the catalog."""
+        if self.catalog:
+            return f"{self.catalog}.{name}"
+        return f"{self.root.rstrip('/')}/{name.replace('.', '/')}"
+
+    def _table(self, name: str) -> DeltaTable:
+        if self.catalog:
+            return DeltaTable.forName(self.spark, self.location(name))
+        return DeltaTable.forPath(self.spark, self.location(name))
+
+    def exists(self, name: str) -> bool:
+        if self.catalog:
+            return self.spark.catalog.tableExists(self.location(name))
+        return DeltaTable.isDeltaTable(self.spark, self.location(name))
+
+    def version(self, name: str) -> int | None:
+        """Newest version of a table; None where it is not there yet."""
+        return self._table(name).history(1).first()["version"] if self.exists(name) else None
+
+    def read(self, name: str, version: int | None = None) -> DataFrame:
+        """The table with its contract's columns; an empty frame where nothing was written yet."""
+        wanted = schema(self.spark, self.contract(name))
+        if not self.exists(name):
+            return self.spark.createDataFrame([], wanted)
+        self.reads[name] = self.version(name) if version is None else version
+        reader = self.spark.read.format("delta").option("versionAsOf", self.reads[name])
+        found = reader.table(self.location(name)) if self.catalog else reader.load(self.location(name))
+        have = set(found.columns)
+        return found.select(
+            *(
+                F.col(f"`{f.name}`") if f.name in have else F.lit(None).cast(f.dataType).alias(f.name)
+                for f in wanted.fields
+            )
+        )
+
+    def write(self, name: str, frame: DataFrame, *, on: date | None = None, source: str = "") -> Written:
+        """Check `frame` against its contract and commit it by the table's mode.
+
+        by_date: the rows of day `on` are replaced; `on` must be the only value of the contract's date column.
+        state: the whole is replaced.  ledger: rows whose key is not there yet are added.
+        Rows that break a `quarantine` check go to bronze._quarantine first. Raises ContractError, and commits nothing,
+        where a `fail` check is broken.
+        """
+        table = self.contract(name)
+        if (table.mode == "by_date") != (on is not None):
+            raise ContractError(f"{name} is a {table.mode} table: `on` goes with by_date, and only with it")
+        rows = conformed(frame, name, table).persist(StorageLevel.MEMORY_AND_DISK)
+        try:
+            counts = self._judged(name, table, rows, on)
+            kept = self._without_bad_rows(name, table, rows, counts, on, source)
+            written = Written(counts["rows"] - counts["bad"], counts["bad"], counts["warnings"])
+            self._commit(name, table, kept, on, self._facts(table, written))
+        finally:
+            rows.unpersist()
+        self.writes[name] = written
+        if self.on_write:
+            self.on_write(name, written)
+        return written
+
+    def _judged(self, name: str, table: Table, rows: DataFrame, on: date | None) -> dict:
+        checks = row_checks(table)
+        if on is not None:
+            only = F.col(table.date) == F.lit(on)
+            checks.append(RowCheck(f"{table.date} is {on}", "fail", F.coalesce(only, F.lit(False)), f"{on}"))
+        bad = F.lit(False)
+        for check in checks:
+            bad = bad | ~check.good if check.severity == "quarantine" else bad
+        counts = [F.count_if(~check.good).alias(f"c{i}") for i, check in enumerate(checks)]
+        found = rows.agg(F.count(F.lit(1)).alias("rows"), F.count_if(bad).alias("bad"), *counts).first()
+        broken = {c.name: (c.severity, found[f"c{i}"]) for i, c in enumerate(checks) if found[f"c{i}"]}
+        broken |= self._broken_table_checks(name, table, rows, found["rows"])
+        if fatal := {label: n for label, (severity, n) in broken.items() if severity == "fail"}:
+            told = "; ".join(f"{label}: {n} broken" for label, n in fatal.items())
+            raise ContractError(f"{name}: nothing was written, as its contract is broken: {told}")
+        warnings = {label: n for label, (severity, n) in broken.items() if severity == "warn"}
+        return {"rows": found["rows"], "bad": found["bad"], "warnings": warnings}
+
+    def _broken_table_checks(self, name: str, table: Table, rows: DataFrame, count: int) -> dict:
+        broken = {}
+        for check in table.checks:
+            if check.unique and (twice := repeated_keys(rows, check.unique)):
+                broken[check.label] = (check.severity, twice)
+            if check.rows_change_max is not None and self.exists(name):
+                before = self.read(name).count()
+                if before and abs(count - before) > check.rows_change_max * before:
+                    broken[f"rows went from {before} to {count}"] = (check.severity, abs(count - before))
+        return broken
+
+    def _without_bad_rows(self, name, table, rows: DataFrame, counts: dict, on, source: str) -> DataFrame:
+        if not any(check.severity == "quarantine" for check in table.checks):
+            return rows
+        kept = rows
+        bad = []
+        for check in row_checks(table):
+            if check.severity == "quarantine":
+                bad.append(quarantine_rows(rows.where(~check.good), name, check.name, check.expected, on))
+                kept = kept.where(check.good)
+        if on is not None:
+            union = bad[0]
+            for more in bad[1:]:
+                union = union.unionByName(more)
+            self.quarantine(name, union, on)
+        return kept if counts["bad"] else rows
+
+    def quarantine(self, name: str, bad: DataFrame, on: date) -> None:
+        """Set the bad rows of `name` on day `on` aside, in place of those set aside by an earlier try."""
+        table = self.contract(QUARANTINE)
+        rows = conformed(bad, QUARANTINE, table)
+        if not self.exists(QUARANTINE) and rows.isEmpty():
+            return
+        where = f"ingest_date = '{on}' AND table_name = '{name}'"
+        facts = self._facts(table, Written(0, 0, {}))
+        self._save(QUARANTINE, table, rows, facts, replace=where)
+
+    def _commit(self, name: str, table: Table, rows: DataFrame, on: date | None, facts: str) -> None:
+        if table.mode == "by_date":
+            self._save(name, table, rows, facts, replace=f"{table.date} = '{on}'")
+        elif table.mode == "state" or not self.exists(name):
+            self._save(name, table, rows, facts)
+        else:
+            self._add_missing(name, table, rows, facts)
+
+    def _save(self, name: str, table: Table, rows: DataFrame, facts: str, replace: str | None = None) -> None:
+        writer = rows.write.format("delta").mode("overwrite").option("userMetadata", facts)
+        if not self.exists(name):
+            if table.mode == "by_date":
+                writer = writer.partitionBy(table.date)
+        elif replace:
+            writer = writer.option("replaceWhere", replace).option("mergeSchema", "true")
+        else:
+            writer = writer.option("overwriteSchema", "true")
+        self._to(writer, name)
+
+    def _to(self, writer: DataFrameWriter, name: str) -> None:
+        if not self.catalog:
+            writer.save(self.location(name))
+            return
+        self.spark.sql(f"CREATE SCHEMA IF NOT EXISTS {self.catalog}.{name.split('.')[0]}")
+        writer.saveAsTable(self.location(name))
+
+    def _add_missing(self, name: str, table: Table, rows: DataFrame, facts: str) -> None:
+        same = " AND ".join(f"old.`{column}` <=> new.`{column}`" for column in table.key)
+        self.spark.conf.set("spark.databricks.delta.commitInfo.userMetadata", facts)
+        try:
+            merge = self._table(name).alias("old").merge(rows.dropDuplicates(list(table.key)).alias("new"), same)
+            merge.whenNotMatchedInsertAll().execute()
+        finally:
+            self.spark.conf.unset("spark.databricks.delta.commitInfo.userMetadata")
+
+    def _facts(self, table: Table, written: Written) -> str:
+        facts = {
+            "run_id": self.run_id,
+            "step": self.step,
+            "mode": table.mode,
+            "rows": written.rows,
+            "quarantined": written.quarantined,
+            "checks": written.warnings,
+            "reads": self.reads,
+            "user": getpass.getuser(),
+        }
+        return json.dumps(facts, sort_keys=True)
+
+    def commits(self, name: str) -> DataFrame:
+        """One row per commit of this project to a table: version, timestamp, userMetadata (the audit facts as JSON)."""
+        found = self._table(name).history().select("version", "timestamp", "userMetadata")
+        return found.where(F.get_json_object("userMetadata", "$.run_id").isNotNull())
+
+
+def quarantine_rows(rows: DataFrame, name: str, rule: str, expected: str, on: date | None) -> DataFrame:
+    """Rows of `name` in the shape of bronze._quarantine, with the rule they broke and what it expected."""
+    raw = F.to_json(F.struct(*(F.col(f"`{c}`") for c in rows.columns)))
+    source = F.col("source") if "source" in rows.columns else F.lit(name.split(".")[-1])
+    return rows.select(
+        F.lit(name).alias("table_name"),
+        source.alias("source"),
+        F.lit(on).cast("date").alias("ingest_date"),
+        F.lit(None).cast("string").alias("file"),
+        raw.alias("raw"),
+        F.lit(rule).alias("rule"),
+        F.lit(f"expected {expected}").alias("reason"),
+        F.sha2(raw, 256).alias("row_hash"),
+    )

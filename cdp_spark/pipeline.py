@@ -1,0 +1,89 @@
+"""Which steps are there, and what does each read and write? Standard library only: Airflow reads this without Spark."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Step(NamedTuple):
+    """One job: `jobs/<name>.py`, the tables it reads and writes, and what it is for."""
+
+    name: str
+    about: str
+    reads: tuple[str, ...] = ()
+    writes: tuple[str, ...] = ()
+
+
+SILVER = (
+    "silver.customers",
+    "silver.events",
+    "silver.orders",
+    "silver.consents",
+    "silver.interactions",
+    "silver.spend",
+)
+
+STEPS = (
+    Step(
+        "ingest",
+        "land the day's drops as they came; bad rows to quarantine",
+        (),
+        ("bronze.*", "bronze._landings", "bronze._quarantine", "bronze._reconciliation"),
+    ),
+    Step(
+        "standardise",
+        "one name and type for each thing; every identifier of every subject",
+        ("bronze.*",),
+        (*SILVER, "silver.sightings", "silver.identifiers", "bronze._reconciliation"),
+    ),
+    Step(
+        "resolve",
+        "who is who: edges, components, limits, lasting ids",
+        ("silver.identifiers",),
+        (
+            "identity.edges",
+            "identity.components",
+            "identity.violations",
+            "identity.anchors",
+            "identity.members",
+            "identity.changes",
+        ),
+    ),
+    Step(
+        "profile",
+        "one golden record a person",
+        ("silver.customers", "silver.identifiers", "identity.members"),
+        ("gold.profiles",),
+    ),
+    Step(
+        "kpis",
+        "numbers to report: revenue, customers, reach, marketing-mix feed",
+        ("silver.orders", "silver.events", "silver.spend", "identity.members", "gold.profiles"),
+        ("gold.kpis", "gold.mmm_weekly"),
+    ),
+    Step("publish", "pin the versions that belong together", (), ("governance.audit", "governance.runs")),
+)
+
+NAMES = tuple(step.name for step in STEPS)
+
+
+def upstream(step: Step) -> list[str]:
+    """Names of the steps that write what `step` reads; `publish` follows all others."""
+    if step.name == "publish":
+        return [other.name for other in STEPS if other.name != "publish"]
+    before = STEPS[: NAMES.index(step.name)]
+    return [other.name for other in before if set(other.writes) & set(step.reads)]
+
+
+def between(first: str | None = None, last: str | None = None) -> list[Step]:
+    """The steps from `first` to `last`, both included; all of them by default.
+
+    Raises ValueError that names the known steps where one is unknown or the two are in the wrong order.
+    """
+    for name in (first, last):
+        if name is not None and name not in NAMES:
+            raise ValueError(f"no step {name!r}. Known: {', '.join(NAMES)}")
+    start, end = NAMES.index(first or NAMES[0]), NAMES.index(last or NAMES[-1])
+    if start > end:
+        raise ValueError(f"--from {first} comes after --to {last}. Order: {', '.join(NAMES)}")
+    return list(STEPS[start : end + 1])

@@ -1,0 +1,70 @@
+"""How is Spark started? The only SparkSession.builder of the project."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+from pyspark.sql import SparkSession
+
+from cdp_spark import jars
+from cdp_spark.config.models import S3, Env
+
+SETTINGS = {
+    "spark.sql.extensions": "io.delta.sql.DeltaSparkSessionExtension",
+    "spark.sql.catalog.spark_catalog": "org.apache.spark.sql.delta.catalog.DeltaCatalog",
+    "spark.sql.session.timeZone": "UTC",  # a machine's zone must not move a day boundary
+    "spark.sql.ansi.enabled": "false",  # a bad value in one row becomes null and goes to quarantine, it stops no job
+    "spark.sql.mapKeyDedupPolicy": "LAST_WIN",  # a JSON line with a key given twice is read as JSON readers do
+    "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
+    "spark.sql.legacy.parquet.nanosAsLong": "false",
+    "spark.databricks.delta.snapshotPartitions": "2",  # fifty tasks for a log of ten entries is what makes it slow
+    "spark.databricks.delta.stats.skipping": "true",
+    "spark.ui.enabled": "false",
+    "spark.ui.showConsoleProgress": "false",
+    "spark.sql.execution.arrow.pyspark.enabled": "true",
+}
+
+
+def s3_settings(s3: S3) -> dict[str, str]:
+    """S3A's settings; keys come from the environment variables that the deployment names, when they are set."""
+    found = {
+        "spark.hadoop.fs.s3a.endpoint.region": s3.region,
+        "spark.hadoop.fs.s3a.path.style.access": str(s3.path_style).lower(),
+        "spark.hadoop.fs.s3a.attempts.maximum": str(s3.attempts),
+        "spark.hadoop.fs.s3a.retry.limit": str(s3.attempts),
+        "spark.hadoop.fs.s3a.connection.establish.timeout": f"{s3.timeout_seconds}s",
+        "spark.hadoop.fs.s3a.connection.timeout": f"{s3.timeout_seconds}s",
+    }
+    if s3.endpoint:
+        found["spark.hadoop.fs.s3a.endpoint"] = s3.endpoint
+        found["spark.hadoop.fs.s3a.connection.ssl.enabled"] = str(s3.endpoint.startswith("https")).lower()
+    key, secret = os.environ.get(s3.access_key_env), os.environ.get(s3.secret_key_env)
+    if key and secret:
+        found |= {"spark.hadoop.fs.s3a.access.key": key, "spark.hadoop.fs.s3a.secret.key": secret}
+    return found
+
+
+def build(env: Env, *, name: str = "cdp", s3: bool = False, settings: dict[str, str] | None = None) -> SparkSession:
+    """A session for `env`, or the running one. `s3` adds S3A; `settings` win over everything else.
+
+    Under spark-submit (`jars: provided`, `master: null`) the JARs and the master come from its command line.
+    """
+    os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    found = SETTINGS | {"spark.sql.shuffle.partitions": str(env.shuffle_partitions)}
+    if env.jars == "cache":
+        groups = ["core", "s3"] if s3 else ["core"]
+        found |= {"spark.jars": ",".join(jars.paths(groups)), "spark.driver.memory": env.driver_memory}
+    if env.master:
+        found["spark.master"] = env.master
+    if (env.master or "").startswith("local"):
+        os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+        found |= {"spark.driver.host": "127.0.0.1", "spark.driver.bindAddress": "127.0.0.1"}
+    if s3:
+        found |= s3_settings(env.s3)
+    builder = SparkSession.builder.appName(name)
+    for key, value in (found | env.settings | (settings or {})).items():
+        builder = builder.config(key, value)
+    spark = builder.getOrCreate()
+    spark.sparkContext.setLogLevel("ERROR")
+    return spark

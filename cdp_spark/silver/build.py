@@ -1,0 +1,118 @@
+"""How does a day's bronze become silver? Each entity from all its sources, with accounts that add up."""
+
+from __future__ import annotations
+
+from functools import reduce
+from typing import NamedTuple
+
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from cdp_spark.config.source import Source
+from cdp_spark.job import Job
+from cdp_spark.silver.standardise import gone, new_rows, standardised
+from cdp_spark.silver.subjects import identifiers, sightings
+from cdp_spark.sources.land import with_fields
+
+
+class Standardised(NamedTuple):
+    """One source's day: good rows, bad rows, what was seen of whom, and the account."""
+
+    good: DataFrame
+    bad: DataFrame
+    seen: DataFrame
+    account: tuple
+
+
+def build(job: Job) -> None:
+    """Write every silver table for the job's day, then the identifiers of all days."""
+    done: dict[str, list[Standardised]] = {}
+    cached: list[DataFrame] = []
+    for name, source in job.conf.sources.items():
+        done.setdefault(source.entity, []).append(_one(job, name, source, cached))
+    for entity, parts in done.items():
+        _write_entity(job, f"silver.{entity}", parts)
+    everything = [part for parts in done.values() for part in parts]
+    job.lake.write("silver.sightings", _union([part.seen for part in everything]), on=job.date)
+    seen = job.lake.read("silver.sightings").where(F.col("ingest_date") <= F.lit(job.date))
+    job.lake.write("silver.identifiers", identifiers(seen))
+    _write_accounts(job, [part.account for part in everything])
+    for frame in cached:
+        frame.unpersist()
+
+
+def _one(job: Job, name: str, source: Source, cached: list[DataFrame]) -> Standardised:
+    table = job.conf.tables[f"silver.{source.entity}"]
+    bronze = job.lake.read(f"bronze.{name}")
+    today = bronze.where(F.col("_ingest_date") == F.lit(job.date))
+    earlier = bronze.where(F.col("_ingest_date") < F.lit(job.date))
+    fresh = new_rows(today, earlier, source)
+    wanted = with_fields(fresh, source.fields).where(source.where).select(*fresh.columns) if source.where else fresh
+    region = job.conf.base.region
+    rows = standardised(wanted, source, table, job.conf.identity, region).persist(StorageLevel.MEMORY_AND_DISK)
+    cached.append(rows)
+    good, bad = rows.where("rule IS NULL"), rows.where("rule IS NOT NULL")
+    counts = [frame.count() for frame in (today, fresh, wanted, good, bad)] if source.where else _counts(today, rows)
+    landed, new, kept, out, broken = counts
+    account = (name, landed, out, broken, landed - new, new - kept)
+    seen = sightings(good, source)
+    if source.mode == "snapshot":
+        good = good.unionByName(_deleted(job, name, source, earlier, today))
+    return Standardised(good, bad, seen, account)
+
+
+def _counts(today: DataFrame, rows: DataFrame) -> list[int]:
+    found = rows.agg(F.count(F.lit(1)).alias("n"), F.count_if(F.col("rule").isNull()).alias("good")).first()
+    return [today.count(), found["n"], found["n"], found["good"], found["n"] - found["good"]]
+
+
+def _deleted(job: Job, name: str, source: Source, earlier: DataFrame, today: DataFrame) -> DataFrame:
+    last = earlier.agg(F.max("_ingest_date").alias("day")).first()["day"]
+    before = earlier.where(F.col("_ingest_date") == F.lit(last)) if last else earlier
+    landing = job.lake.read("bronze._landings").where(F.col("ingest_date") == F.lit(job.date)).agg(F.max("landing"))
+    lost = gone(today, before, landing.first()[0] or 0) if not today.isEmpty() else before.where("false")
+    moment = F.lit(job.date).cast("timestamp")
+    lost = lost.withColumn("_ingest_date", F.lit(job.date)).withColumn("known_at", moment)
+    table = job.conf.tables[f"silver.{source.entity}"]
+    rows = standardised(lost, source, table, job.conf.identity, job.conf.base.region)
+    return rows.where("rule IS NULL").withColumn("event_time", moment).withColumn("deleted", F.lit(True))
+
+
+def _write_entity(job: Job, name: str, parts: list[Standardised]) -> None:
+    columns = list(job.conf.tables[name].columns)
+    bad = [part.bad for part in parts]
+    job.lake.quarantine(name, _union([_quarantined(frame, name) for frame in bad]), job.date)
+    job.lake.write(name, _union([part.good.select(*columns) for part in parts]), on=job.date)
+    rows = sum(part.account[2] for part in parts)
+    job.log(f"{name}: {rows} rows, {sum(part.account[3] for part in parts)} bad")
+
+
+def _quarantined(bad: DataFrame, name: str) -> DataFrame:
+    inner = [c for c in bad.columns if c not in ("rule", "reason")]
+    raw = F.to_json(F.struct(*(F.col(f"`{c}`") for c in inner)))
+    return bad.select(
+        F.lit(name).alias("table_name"),
+        "source",
+        "ingest_date",
+        F.lit(None).cast("string").alias("file"),
+        raw.alias("raw"),
+        "rule",
+        "reason",
+        F.sha2(raw, 256).alias("row_hash"),
+    )
+
+
+def _union(frames: list[DataFrame]) -> DataFrame:
+    return reduce(lambda a, b: a.unionByName(b), frames)
+
+
+def _write_accounts(job: Job, accounts: list[tuple]) -> None:
+    table = job.lake.read("bronze._reconciliation")
+    landed = table.where((F.col("ingest_date") == F.lit(job.date)) & (F.col("layer") == "bronze"))
+    rows = [
+        ("silver", name, job.date, rows_in, out, bad, repeated, filtered, "landed", None)
+        for name, rows_in, out, bad, repeated, filtered in accounts
+    ]
+    silver = job.spark.createDataFrame(rows, table.schema)
+    job.lake.write("bronze._reconciliation", landed.unionByName(silver), on=job.date)

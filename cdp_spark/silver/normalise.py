@@ -1,0 +1,104 @@
+"""How is a value written so that two ways of writing it are equal? Column -> Column; null for what it cannot be."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import pandas as pd
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+
+ADDRESS = r"^[^@\s\p{Cntrl}]+@[^@\s\p{Cntrl}]+\.[^@\s\p{Cntrl}]+$"
+CONTROL = r"\p{Cntrl}"
+COUNTRY_NAMES = {"united kingdom": "GB", "uk": "GB", "great britain": "GB", "germany": "DE", "deutschland": "DE"}
+
+
+def exact(col: Column, region: str = "") -> Column:
+    """Without surrounding blanks; null where empty or where it holds control characters."""
+    tidy = F.trim(col.cast("string"))
+    return F.when((tidy != "") & ~tidy.rlike(CONTROL), tidy)
+
+
+def lower(col: Column, region: str = "") -> Column:
+    return F.lower(exact(col))
+
+
+def upper(col: Column, region: str = "") -> Column:
+    return F.upper(exact(col))
+
+
+def email(col: Column, region: str = "") -> Column:
+    """Lower-cased address without surrounding blanks; null where it cannot be an address (254 characters: RFC 5321)."""
+    tidy = F.lower(F.trim(col))
+    return F.when(tidy.rlike(ADDRESS) & (F.length(tidy) <= 254), tidy)
+
+
+def name(col: Column, region: str = "") -> Column:
+    """One blank between words; letters of any script are kept as they are written."""
+    tidy = F.regexp_replace(exact(col), r"\s+", " ")
+    return F.when(F.length(tidy) <= 200, tidy)
+
+
+def postcode(col: Column, region: str = "") -> Column:
+    """Upper case, without blanks and dashes: 'sw1a 1aa' and 'SW1A1AA' are one."""
+    tidy = F.regexp_replace(F.upper(exact(col)), r"[\s-]", "")
+    return F.when(tidy.rlike(r"^[A-Z0-9]{2,12}$"), tidy)
+
+
+def country(col: Column, region: str = "") -> Column:
+    """ISO 3166-1 alpha-2; the few names in COUNTRY_NAMES are known, anything else is null."""
+    tidy = F.upper(exact(col))
+    known = F.create_map(*(F.lit(part) for pair in COUNTRY_NAMES.items() for part in pair))
+    return F.coalesce(known[F.lower(exact(col))], F.when(tidy.rlike("^[A-Z]{2}$"), tidy))
+
+
+def digits(col: Column, region: str = "") -> Column:
+    """Digits only, without blanks, dots and dashes; null where letters stand between them."""
+    tidy = F.regexp_replace(F.trim(col), r"[\s.\-/]", "")
+    return F.when(tidy.rlike(r"^[0-9]+$"), tidy)
+
+
+def phone(col: Column, region: str = "GB") -> Column:
+    """E.164 as Google's libphonenumber writes it, `region` for numbers without a country code; null where not valid.
+
+    A pandas UDF, as the numbering plans are that library's; each distinct text of a batch is parsed once.
+    """
+    return _e164(region)(col)
+
+
+def _e164(region: str):
+    @F.pandas_udf("string")
+    def parse(batches: Iterator[pd.Series]) -> Iterator[pd.Series]:
+        from phonenumbers import NumberParseException, PhoneNumberFormat, format_number, is_valid_number
+        from phonenumbers import parse as read
+
+        def one(text: str) -> str | None:
+            try:
+                number = read(text, region)
+            except NumberParseException:
+                return None
+            return format_number(number, PhoneNumberFormat.E164) if is_valid_number(number) else None
+
+        for batch in batches:
+            known = {text: one(text) for text in batch.dropna().unique() if 5 < len(text) < 60}
+            yield batch.map(known).astype(object).where(batch.notna(), None)
+
+    return parse
+
+
+NORMALISERS = {
+    "exact": exact,
+    "lower": lower,
+    "upper": upper,
+    "email": email,
+    "phone": phone,
+    "name": name,
+    "postcode": postcode,
+    "country": country,
+    "digits": digits,
+}
+
+
+def normalised(col: Column, normaliser: str, region: str) -> Column:
+    """`col` as the normaliser named in conf/ writes it."""
+    return NORMALISERS[normaliser](col, region)

@@ -1,0 +1,135 @@
+"""How does a day's drop become bronze? Source by source: one that fails says why and stops nobody else."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from pyspark import StorageLevel
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from cdp_spark.config.source import Source
+from cdp_spark.job import Job
+from cdp_spark.sources.land import bronze_rows, deduplicated, judged, quarantined
+from cdp_spark.sources.read import SourceError, raw_rows
+from cdp_spark.storage import Storage
+
+
+class Landed(NamedTuple):
+    """The account of one source: rows_in = rows_out + quarantined + deduplicated."""
+
+    source: str
+    rows_in: int = 0
+    rows_out: int = 0
+    quarantined: int = 0
+    deduplicated: int = 0
+    status: str = "landed"
+    message: str | None = None
+
+
+def land_all(job: Job) -> None:
+    """Land every source of the deployment for the job's day and write their accounts."""
+    landing = landing_number(job)
+    accounts = []
+    for name, source in job.conf.sources.items():
+        try:
+            account = land(job, name, source, landing)
+        except SourceError as error:
+            account = Landed(name, status="failed", message=str(error))
+        if account.status == "failed" or (account.status == "missing" and not source.optional):
+            job.warn(account.message or name)
+        accounts.append(account)
+    write_accounts(job, accounts)
+    if accounts and all(account.status in ("failed", "missing") for account in accounts) and not _any_bronze(job):
+        raise SourceError(
+            f"no source could be landed for {job.date} and the lake is empty; is --drops {job.drops} right?"
+        )
+
+
+def _any_bronze(job: Job) -> bool:
+    return any(job.lake.exists(f"bronze.{name}") for name in job.conf.sources)
+
+
+def landing_number(job: Job) -> int:
+    """Sequence number of this day's landing: the one it had before, else one more than the largest."""
+    known = job.lake.read("bronze._landings")
+    row = known.agg(F.max(F.when(F.col("ingest_date") == F.lit(job.date), F.col("landing"))).alias("same"),
+                    F.max("landing").alias("last")).first()  # fmt: skip
+    number = row["same"] if row["same"] is not None else (row["last"] or 0) + 1
+    rows = [(name, job.date, number) for name in job.conf.sources]
+    job.lake.write(
+        "bronze._landings", job.spark.createDataFrame(rows, "source string, ingest_date date, landing bigint")
+    )
+    return number
+
+
+def land(job: Job, name: str, source: Source, landing: int) -> Landed:
+    """Land one source. Raises SourceError where too much of it is bad, or a snapshot shrank beyond its limit."""
+    uri = f"{job.drops}/{source.path.replace('{date}', str(job.date))}"
+    storage = Storage(job.spark)
+    files = [uri] if source.format == "delta" else storage.files(uri)
+    if not files:
+        return Landed(name, status="missing", message=f"source {name}: no file matches {uri}")
+    if source.format != "delta":
+        files = [file for file in files if storage.size(file)]
+    if not files:
+        return Landed(name, status="empty", message=f"source {name}: every file of the drop is empty")
+    raw = raw_rows(job.spark, name, source, files)
+    if new := sorted(raw.fields - set(source.fields)):
+        job.warn(f"source {name}: new field(s) {', '.join(new[:20])}; kept in bronze and in `extra`")
+    base = job.conf.base
+    rows = judged(raw.rows, source, job.date, max_chars=base.max_field_chars, tolerance=base.future_tolerance)
+    rows = rows.persist(StorageLevel.MEMORY_AND_DISK)
+    try:
+        return _write(job, name, source, rows, landing)
+    finally:
+        rows.unpersist()
+
+
+def _write(job: Job, name: str, source: Source, rows: DataFrame, landing: int) -> Landed:
+    good = deduplicated(rows.where("rule IS NULL"), source).persist(StorageLevel.MEMORY_AND_DISK)
+    bad = rows.where("rule IS NOT NULL").unionByName(
+        good.where("rule IS NOT NULL AND _copy = 1").drop("_copy", "_rival")
+    )
+    total, broken = rows.count(), bad.count()
+    kept = good.where("rule IS NULL AND _copy = 1")
+    job.lake.quarantine(f"bronze.{name}", quarantined(bad, name, job.date), job.date)
+    if total and broken > source.max_bad_share * total:
+        worst = bad.groupBy("rule").count().orderBy(F.desc("count"), "rule").first()
+        raise SourceError(
+            f"source {name}: {broken} of {total} rows are bad (most: {worst['rule']}, {worst['count']}), more than "
+            f"max_bad_share {source.max_bad_share}; nothing was landed, the rows are in quarantine"
+        )
+    _refuse_shrunk(job, name, source, kept)
+    landed_at = F.lit(job.run_at.replace(tzinfo=None)).cast("timestamp")
+    written = job.lake.write(f"bronze.{name}", bronze_rows(kept, name, landing, landed_at), on=job.date)
+    good.unpersist()
+    account = Landed(name, total, written.rows, broken, total - written.rows - broken)
+    job.log(f"{name}: {total} rows in, {written.rows} landed, {broken} bad, {account.deduplicated} repeated")
+    return account
+
+
+def _refuse_shrunk(job: Job, name: str, source: Source, kept: DataFrame) -> None:
+    if source.mode != "snapshot":
+        return
+    table = job.lake.read(f"bronze.{name}").where(F.col("_ingest_date") < F.lit(job.date))
+    last = table.agg(F.max("_ingest_date").alias("day")).first()["day"]
+    if last is None:
+        return
+    before, now = table.where(F.col("_ingest_date") == F.lit(last)).count(), kept.count()
+    if now < (1 - source.shrink_max) * before:
+        raise SourceError(
+            f"source {name}: the snapshot went from {before} to {now} rows, more than shrink_max {source.shrink_max}; "
+            "nothing was landed and nobody deleted; raise shrink_max in its YAML if this is meant"
+        )
+
+
+def write_accounts(job: Job, accounts: list[Landed]) -> None:
+    rows = [
+        ("bronze", a.source, job.date, a.rows_in, a.rows_out, a.quarantined, a.deduplicated, 0, a.status, a.message)
+        if a.status == "landed"
+        else ("bronze", a.source, job.date, 0, 0, 0, 0, 0, a.status, a.message)
+        for a in accounts
+    ]
+    columns = job.lake.read("bronze._reconciliation").schema
+    job.lake.write("bronze._reconciliation", job.spark.createDataFrame(rows, columns), on=job.date)

@@ -1,0 +1,131 @@
+"""What came in? Files of any declared format as rows of text: one map of fields a row, bad rows with their reason."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import functions as F
+from pyspark.sql import types as T
+
+from cdp_spark.config.source import Source
+
+CORRUPT = "_corrupt"
+TEXT_MAP = "map<string,string>"
+# C3 A9 read as Latin-1 is 'Ã©': a lead byte of UTF-8 followed by a continuation byte, which no Latin-1 text holds
+MOJIBAKE = "[\u00c2-\u00f4][\u0080-\u00bf]"
+REPLACED = "\ufffd"
+
+
+class SourceError(Exception):
+    """A source cannot be landed as a whole; the others go on."""
+
+
+class Raw(NamedTuple):
+    """`rows`: data map, file, raw text, rule, reason (both null for a row that could be read); `fields` that came."""
+
+    rows: DataFrame
+    fields: frozenset[str]
+
+
+def raw_rows(spark: SparkSession, name: str, source: Source, files: list[str]) -> Raw:
+    """Every row of `files`. Raises SourceError where a required field is in none of them."""
+    reader = {"csv": _csv, "json": _json, "parquet": _columns, "delta": _columns}[source.format]
+    found = reader(spark, source, files)
+    if missing := [field for field in (*source.required, *source.key) if field not in found.fields]:
+        wrong = _delimiter_hint(source, found.fields)
+        raise SourceError(f"source {name}: field {missing[0]!r} is in no file of the drop{wrong}")
+    return found
+
+
+def _delimiter_hint(source: Source, fields: frozenset[str]) -> str:
+    if source.format == "csv" and len(fields) == 1:
+        return f"; the header is one field: is the delimiter {source.options.get('sep', ',')!r} (options.sep) right?"
+    return f"; it has {len(fields)} fields; has the source renamed it? (fields, required and key in its YAML)"
+
+
+def _options(source: Source) -> dict[str, str]:
+    return {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in source.options.items()}
+
+
+def _csv(spark: SparkSession, source: Source, files: list[str]) -> Raw:
+    options = {
+        "header": "true",
+        "mode": "PERMISSIVE",
+        "columnNameOfCorruptRecord": CORRUPT,
+        "quote": '"',
+        "escape": '"',
+    }
+    options |= _options(source)
+    parts, fields = [], set()
+    for header, same in _by_header(spark, options, files).items():
+        schema = T.StructType([T.StructField(c, T.StringType()) for c in (*header, CORRUPT)])
+        frame = spark.read.schema(schema).options(**options, enforceSchema="false").csv(same)
+        data = F.map_from_arrays(F.array(*(F.lit(c) for c in header)), F.array(*(F.col(f"`{c}`") for c in header)))
+        parts.append(_judged(frame, data, F.col(CORRUPT), source, f"{len(header)} columns"))
+        fields |= set(header)
+    return Raw(_union(parts), frozenset(fields))
+
+
+def _by_header(spark: SparkSession, options: dict[str, str], files: list[str]) -> dict[tuple[str, ...], list[str]]:
+    """Files by their header; files of one drop may differ where a source has added a column half-way."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    for file in files:
+        head = spark.read.options(**{k: v for k, v in options.items() if k != "columnNameOfCorruptRecord"})
+        columns = tuple(c.lstrip("\ufeff").strip() for c in head.option("inferSchema", "false").csv(file).columns)
+        if columns:
+            found.setdefault(columns, []).append(file)
+    return found
+
+
+def _json(spark: SparkSession, source: Source, files: list[str]) -> Raw:
+    lines = spark.read.options(**_options(source)).text(files).where(F.trim("value") != "")
+    data = F.from_json("value", TEXT_MAP)
+    broken = F.when(data.isNull() | (F.size(data) <= 0) | ~F.col("value").rlike(r"\}\s*$"), F.col("value"))
+    rows = _judged(lines, data, broken, source, "one JSON object a line")
+    return Raw(rows, _keys(rows))
+
+
+def _keys(rows: DataFrame) -> frozenset[str]:
+    """Names of all fields in the drop: bounded by the source's schema, not by its rows."""
+    keys = rows.where("rule IS NULL").select(F.explode(F.map_keys("data")).alias("key")).distinct()
+    return frozenset(row.key for row in keys.limit(5_000).collect())
+
+
+def _columns(spark: SparkSession, source: Source, files: list[str]) -> Raw:
+    reader = spark.read.options(**_options(source))
+    frame = reader.option("mergeSchema", "true").parquet(*files) if source.format == "parquet" else reader.format(
+        "delta").load(files[0])  # fmt: skip
+    texts = [_text(field) for field in frame.schema.fields]
+    data = F.map_from_arrays(F.array(*(F.lit(f.name) for f in frame.schema.fields)), F.array(*texts))
+    return Raw(_judged(frame, data, F.lit(None), source, "rows"), frozenset(frame.columns))
+
+
+def _text(field: T.StructField):
+    col = F.col(f"`{field.name}`")
+    if isinstance(field.dataType, T.StructType | T.ArrayType | T.MapType):
+        return F.to_json(col)
+    return F.base64(col) if isinstance(field.dataType, T.BinaryType) else col.cast("string")
+
+
+def _judged(frame: DataFrame, data, broken, source: Source, expected: str) -> DataFrame:
+    text = F.to_json("data")
+    odd = REPLACED if "8859" not in str(source.options.get("encoding", "")) else MOJIBAKE
+    rule = (
+        F.when(F.col("broken").isNotNull(), F.lit(f"malformed_{source.format}"))
+        .when(text.rlike(odd), F.lit("encoding"))
+    )  # fmt: skip
+    reason = (
+        F.when(F.col("rule") == "encoding", F.lit(f"expected {source.options.get('encoding', 'UTF-8')} text"))
+        .when(F.col("rule").isNotNull(), F.lit(f"expected {expected}"))
+    )  # fmt: skip
+    rows = frame.select(data.alias("data"), F.col("_metadata.file_path").alias("file"), broken.alias("broken"))
+    rows = rows.withColumn("rule", rule).withColumn("raw", F.coalesce("broken", text))
+    return rows.withColumn("reason", reason).select("data", "file", "raw", "rule", "reason")
+
+
+def _union(parts: list[DataFrame]) -> DataFrame:
+    whole = parts[0]
+    for part in parts[1:]:
+        whole = whole.unionByName(part)
+    return whole

@@ -1,0 +1,51 @@
+"""What did a run do? The account that people read and `summary.json` holds."""
+
+from __future__ import annotations
+
+import click
+from pyspark.sql import functions as F
+
+from cdp_spark.job import Job
+
+
+def summary(job: Job, steps: list[dict]) -> dict:
+    """Steps with seconds and rows, and identity, models, audiences, exports as far as their tables are there."""
+    return {
+        "run_id": job.run_id,
+        "date": str(job.date),
+        "steps": steps,
+        "reconciliation": _reconciliation(job),
+        "identity": _identity(job),
+        "warnings": list(job.warnings),
+    }
+
+
+def _identity(job: Job) -> dict:
+    current = job.lake.read("identity.members").where("valid_to IS NULL")
+    row = current.agg(F.count("*").alias("records"), F.count_distinct("person_id").alias("persons")).first()
+    return {"records": row["records"], "persons": row["persons"]}
+
+
+def _reconciliation(job: Job) -> list[dict]:
+    rows = job.lake.read("bronze._reconciliation").where(F.col("ingest_date") == F.lit(job.date))
+    return [row.asDict() for row in rows.orderBy("layer", "source").drop("ingest_date").collect()]
+
+
+def print_summary(found: dict) -> None:
+    """The account as tables for a terminal."""
+    click.echo(f"\n{'step':<12} {'seconds':>8}  rows")
+    for step in found["steps"]:
+        rows = ", ".join(f"{name} {count:,}" for name, count in step["rows"].items())
+        click.echo(f"{step['name']:<12} {step['seconds']:>8}  {rows}")
+    click.echo(f"\n{'layer':<7} {'source':<14} {'in':>9} {'out':>9} {'bad':>7} {'repeated':>9} {'filtered':>9}  status")
+    for row in found["reconciliation"]:
+        counts = (row["rows_in"], row["rows_out"], row["quarantined"], row["deduplicated"], row["filtered"])
+        told = "".join(f"{n:>{w},} " for n, w in zip(counts, (9, 9, 7, 9, 9), strict=True))
+        click.echo(f"{row['layer']:<7} {row['source']:<14} {told} {row['status']}")
+    who = found["identity"]
+    click.echo(f"\nidentity: {who['records']:,} records are {who['persons']:,} persons")
+    for name, value in who.items():
+        if name not in ("records", "persons"):
+            click.echo(f"  {name}: {value}")
+    for warning in found["warnings"]:
+        click.echo(f"warning: {warning}")

@@ -1,0 +1,51 @@
+"""One Spark session for all tests, started only if a test asks for it, tuned for tiny data."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from cdp_spark import session
+from cdp_spark.config.models import Env
+from cdp_spark.lake import Lake
+
+ROOT = Path(__file__).parents[1]
+TINY = {
+    "spark.sql.shuffle.partitions": "1",  # many tasks for ten rows is what makes suites slow
+    "spark.sql.adaptive.enabled": "false",  # planning cost without gain on tiny data
+    "spark.default.parallelism": "2",
+    "spark.databricks.delta.snapshotPartitions": "1",
+}
+
+
+@pytest.fixture(scope="session")
+def spark(tmp_path_factory):
+    os.environ.setdefault("SPARK_LOCAL_IP", "127.0.0.1")
+    warehouse = {"spark.sql.warehouse.dir": str(tmp_path_factory.mktemp("warehouse"))}
+    env = Env(master="local[2]", driver_memory="3g", shuffle_partitions=1)
+    built = session.build(env, name="tests", s3=True, settings=TINY | warehouse)
+    built.sparkContext.setCheckpointDir(str(tmp_path_factory.mktemp("checkpoints")))
+    yield built
+    built.stop()
+
+
+@pytest.fixture(autouse=True)
+def clean(request):
+    yield
+    if "spark" in request.fixturenames:
+        session_now = request.getfixturevalue("spark")
+        session_now.catalog.clearCache()
+
+
+@pytest.fixture(scope="session")
+def conf():
+    from cdp_spark.config.load import load
+
+    return load(ROOT / "conf")
+
+
+@pytest.fixture
+def lake(spark, conf, tmp_path):
+    return Lake(spark, str(tmp_path / "lake"), conf.tables, run_id="test", step="test")
