@@ -1,8 +1,7 @@
 """Land the day's drops as they came; rows that break their source's rules go to quarantine with the reason."""
 
-from cdp_spark.runner import main
-
 from cdp_spark.job import Job
+from cdp_spark.runner import main
 from cdp_spark.sources.ingest import land_all
 
 

@@ -1,9 +1,8 @@
 """One golden record a person."""
 
-from cdp_spark.runner import main
-
 from cdp_spark.gold.profiles import profiles
 from cdp_spark.job import Job
+from cdp_spark.runner import main
 
 
 def run(job: Job) -> None:
