@@ -11,6 +11,8 @@ import click
 
 AREAS = {
     "run": "cdp_spark.runner:run_command",
+    "demo": "cdp_spark.demo.cli:demo",
+    "identity": "cdp_spark.identity.cli:identity",
 }
 
 
