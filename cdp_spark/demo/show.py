@@ -11,7 +11,7 @@ import click
 
 from cdp_spark import job as jobs
 from cdp_spark.demo.retailer import generate
-from cdp_spark.identity.evaluate import read_truth
+from cdp_spark.identity.evaluate import read_labels
 from cdp_spark.identity.judge import judged
 from cdp_spark.pipeline import between
 from cdp_spark.runner import run_steps
@@ -32,7 +32,7 @@ def show(out: Path, people: int, days: int, seed: int, conf_dir: str) -> None:
                          exports=str(out / "exports"))  # fmt: skip
         steps = run_steps(job, between())
     found = summary(job, steps)
-    found["identity"] |= judged(job.lake, job.conf.identity, read_truth(str(out / "truth" / "people.csv")))
+    found["identity"] |= judged(job.lake, job.conf.identity, read_labels(str(out / "truth" / "people.csv")))
     (out / "summary.json").write_text(json.dumps(found, indent=1, default=str))
     print_summary(found)
     click.echo(f"\neverything lies in {out}: drops/ truth/ lake/ exports/ summary.json")

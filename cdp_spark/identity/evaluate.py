@@ -37,7 +37,8 @@ def evaluate(members: pd.DataFrame, truth: pd.DataFrame) -> dict:
 
     pairwise_*: over all pairs of records in one person or entity.  b3_*: B-cubed, the mean over records (Bagga and
     Baldwin 1998).  over_merged_share: records in persons that hold two entities or more.  split_share: records of
-    entities that lie in two persons or more.
+    entities that lie in two persons or more.  entities_in_largest_cluster: of several largest persons, the one that the
+    truth's rows name first; the only figure that depends on their order.
     """
     key = KEY if "source" in members and "source" in truth else KEY[1:]
     left, right = _keyed(members, key, "person_id", "members"), _keyed(truth, key, "entity_id", "truth")
@@ -69,8 +70,9 @@ def contingency(persons: pd.Series, entities: pd.Series) -> Contingency:
     entity = pd.factorize(entities)[0].astype(np.int64)
     alone = cluster < 0
     cluster[alone] = cluster.max(initial=-1) + 1 + np.arange(alone.sum())
-    cells, shared = np.unique(np.stack([cluster, entity]), axis=1, return_counts=True)
-    return Contingency(cells[0], cells[1], shared.astype(np.int64), np.bincount(cluster), np.bincount(entity))
+    width = entity.max(initial=0) + 1
+    cells, shared = np.unique(cluster * width + entity, return_counts=True)
+    return Contingency(*np.divmod(cells, width), shared.astype(np.int64), np.bincount(cluster), np.bincount(entity))
 
 
 def _pairs(sizes: np.ndarray) -> int:

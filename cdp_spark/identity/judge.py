@@ -1,4 +1,4 @@
-"""Who is in a lake, beside the truth? Reads the current people for evaluation: bounded by what a truth file can hold."""
+"""How good are the people in a lake? Brings them to the driver for evaluation: as many as a truth file can name."""
 
 from __future__ import annotations
 
@@ -12,9 +12,18 @@ KEYS = ["source", "record_id"]
 
 
 def judged(lake: Lake, rules: Identity, truth: pd.DataFrame) -> dict:
-    """The measures of `evaluate`, with `ceiling_f1`. Brings members and identifiers to the driver: evaluation only."""
+    """Measures of a run's summary: pairwise and bcubed, shares, and the ceiling that exact identifiers allow."""
     members = lake.read("identity.members").where("valid_to IS NULL")
     found = evaluate(members.select(*KEYS, "person_id").toPandas(), truth)
     linking = [name for name, rule in rules.identifiers.items() if rule.link]
     seen = lake.read("silver.identifiers").select(*KEYS, "namespace", "value").toPandas()
-    return found | {"ceiling_f1": ceiling(seen[seen["namespace"].isin(linking)], truth)}
+    return {
+        "pairwise": _named(found, "pairwise"),
+        "bcubed": _named(found, "b3"),
+        "over_merged_share": found["over_merged_share"],
+        "ceiling_f1": ceiling(seen[seen["namespace"].isin(linking)], truth),
+    }
+
+
+def _named(found: dict, measure: str) -> dict[str, float]:
+    return {name: found[f"{measure}_{short}"] for name, short in (("precision", "p"), ("recall", "r"), ("f1", "f1"))}
