@@ -156,18 +156,17 @@ class Lake:
             union = bad[0]
             for more in bad[1:]:
                 union = union.unionByName(more)
-            self.quarantine(name, union, on)
+            self.quarantine(name, union, on, counts["bad"])
         return kept if counts["bad"] else rows
 
-    def quarantine(self, name: str, bad: DataFrame, on: date) -> None:
-        """Set the bad rows of `name` on day `on` aside, in place of those set aside by an earlier try."""
+    def quarantine(self, name: str, bad: DataFrame, on: date, rows: int) -> None:
+        """Set the `rows` bad rows of `name` on day `on` aside, in place of those set aside by an earlier try."""
         table = self.contract(QUARANTINE)
-        rows = conformed(bad, QUARANTINE, table)
-        if not self.exists(QUARANTINE) and rows.isEmpty():
-            return
         where = f"ingest_date = '{on}' AND table_name = '{name}'"
-        facts = self._facts(table, Written(0, 0, {}))
-        self._save(QUARANTINE, table, rows, facts, replace=where)
+        if not rows and (not self.exists(QUARANTINE) or self.read(QUARANTINE).where(where).isEmpty()):
+            return
+        facts = self._facts(table, Written(rows, 0, {}))
+        self._save(QUARANTINE, table, conformed(bad, QUARANTINE, table), facts, replace=where)
 
     def _commit(self, name: str, table: Table, rows: DataFrame, on: date | None, facts: str) -> None:
         if table.mode == "by_date":

@@ -120,7 +120,7 @@ class World:
         self.members = spark.createDataFrame(
             [], "subject_key string, source string, record_id string, person_id string, valid_from date, valid_to date"
         )
-        self.anchors = spark.createDataFrame([], "key_hash string, landing bigint, origin string")
+        self.anchors = spark.createDataFrame([], "key_hash string, landing bigint, origin string, passed boolean")
 
     def run(self, as_of: date, groups: dict[str, list[str]], landings: dict[str, int]):
         """Resolve groups {part: keys}; returns {key: person_id} and {(change, old id)}."""
@@ -171,6 +171,16 @@ def test_removing_the_anchor_moves_no_id(spark):
     one, _ = world.run(date(2026, 1, 1), {"x": ["a|1", "a|2"], "y": ["b|1"]}, LANDED)
     two, _ = world.run(date(2026, 1, 2), {"x": ["a|2"], "y": ["b|1"]}, LANDED)
     assert two == {"a|2": one["a|1"], "b|1": one["b|1"]}
+
+
+def test_an_anchor_that_comes_back_takes_no_name_from_its_heir(spark):
+    world = World(spark)
+    one, _ = world.run(date(2026, 1, 1), {"x": ["a|1", "a|2"]}, LANDED)
+    world.run(date(2026, 1, 2), {"x": ["a|2"]}, LANDED)
+    apart, _ = world.run(date(2026, 1, 3), {"x": ["a|2"], "y": ["a|1"]}, LANDED)
+    assert apart["a|2"] == one["a|1"] != apart["a|1"]
+    together, _ = world.run(date(2026, 1, 4), {"x": ["a|2", "a|1"]}, LANDED)
+    assert set(together.values()) == {one["a|1"]}
 
 
 def test_ids_are_those_of_a_rebuild(spark):

@@ -87,8 +87,6 @@ class Identity(Strict):
     max_records: int = Field(100, ge=2)
     engine: Literal["auto", "graphframes", "scipy"] = "auto"
     local_max_edges: int = Field(2_000_000, ge=0)
-    verify_max_edges: int = Field(1_000_000, ge=0)
-    exact_max_records: int = Field(10_000, ge=2)
 
 
 class Feature(Strict):

@@ -81,10 +81,13 @@ def guarded_edges(identifiers: DataFrame, rules: Identity) -> tuple[DataFrame, D
     return edges, apart, refused
 
 
-def refuse_collisions(edges: DataFrame) -> None:
-    """Raises CollisionError where two different nodes share an id (2^64 ids: about 1 in 10^5 at 20 M nodes)."""
-    keys = edges.select(F.col("src").alias("id"), F.col("subject_key").alias("text"))
+def refuse_collisions(edges: DataFrame, keys: DataFrame) -> None:
+    """Raises CollisionError where two different nodes share an id (2^64 ids: about 1 in 10^5 at 20 M nodes).
+
+    keys: (subject_key) of every key, those without an edge too.
+    """
+    own = keys.select(node("k", F.col("subject_key")).alias("id"), F.col("subject_key").alias("text"))
     values = edges.select(F.col("dst").alias("id"), F.concat_ws("\u0001", "namespace", "value").alias("text"))
-    nodes = keys.unionByName(values).distinct()
+    nodes = own.unionByName(values).distinct()
     if nodes.groupBy("id").count().where("count > 1").limit(1).count():
         raise CollisionError("two nodes share a 64-bit id; nothing was linked: change the hashed text in edges.py")

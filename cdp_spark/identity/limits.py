@@ -8,6 +8,7 @@ from functools import reduce
 import pandas as pd
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+from pyspark.sql.window import Window
 
 from cdp_spark.config.source import Identity
 
@@ -22,11 +23,11 @@ def limited(rules: Identity) -> dict[str, tuple[int, str | None]]:
 
 
 def _period(limits: dict[str, tuple[int, str | None]]) -> Column:
-    """The period in which a value was first seen, as its namespace's limit counts; '' where it counts for ever."""
-    found = F.lit("")
+    """The period in which a component first saw a value, as its namespace's limit counts; '' for ever."""
+    first, found = F.min("first_seen").over(Window.partitionBy("component", "namespace", "value")), F.lit("")
     for name, (_, period) in limits.items():
         if period:
-            start = F.date_trunc(period, "first_seen").cast("string")
+            start = F.date_trunc(period, first).cast("string")
             found = F.when(F.col("namespace") == name, start).otherwise(found)
     return found
 
@@ -112,8 +113,10 @@ def cut(rows: pd.DataFrame, counts: dict[str, int]) -> tuple[dict[str, int], lis
 
 
 def _clash(a: dict, b: dict, counts: dict[str, int]) -> str | None:
-    for where, values in (a if len(a) < len(b) else b).items():
-        if len(values | (b if len(a) < len(b) else a).get(where, set())) > counts[where[0]]:
+    """The namespace whose limit the union of two parts would break; a part that breaks it alone may still grow."""
+    for where in sorted(a.keys() & b.keys()):
+        both = a[where] | b[where]
+        if len(both) > counts[where[0]] and both not in (a[where], b[where]):
             return where[0]
     return None
 

@@ -17,43 +17,52 @@ def person_id(origin: Column) -> Column:
     return F.concat(F.lit("p"), F.substring(origin, 1, 20))
 
 
+def _order() -> Column:
+    """Oldest first: an heir stands where the anchor stood that it took over, before that anchor should it come back."""
+    return F.struct("landing", "passed", "origin")
+
+
 def anchors(identifiers: DataFrame, before: DataFrame) -> DataFrame:
-    """(key_hash, landing, origin) of every key ever landed: the smaller landing of now and before; gone keys stay."""
+    """(key_hash, landing, origin, passed) of every key ever landed; a landing is never raised, gone keys stay."""
     now = identifiers.groupBy("subject_key").agg(F.min("landing").alias("landing"))
     now = now.select(key_hash().alias("key_hash"), "landing")
-    old = before.select("key_hash", F.col("landing").alias("old"), "origin")
-    both = now.join(old, "key_hash", "full")
-    return both.select(
-        "key_hash", F.least("landing", "old").alias("landing"), F.coalesce("origin", "key_hash").alias("origin")
+    old = before.select("key_hash", F.col("landing").alias("old"), "origin", "passed")
+    return now.join(old, "key_hash", "full").select(
+        "key_hash",
+        F.least("landing", "old").alias("landing"),
+        F.coalesce("origin", "key_hash").alias("origin"),
+        F.coalesce("passed", F.lit(False)).alias("passed"),
     )
 
 
 def inherited(known: DataFrame, parts: DataFrame, previous: DataFrame) -> DataFrame:
     """`known` anchors in which the oldest survivor takes over from an anchor that is gone.
 
-    parts: (subject_key, part) now.  previous: (subject_key, person_id) before. A person whose naming key is in no part
-    any more keeps its id: the oldest key that it still has gets the lost anchor's landing and origin.
+    parts: (subject_key, part) now.  previous: (subject_key, person_id) before. A person whose naming key is in no
+    part any more keeps its id: its oldest key that is left gets the lost anchor's landing and origin. The lost key
+    passes its name on for good: should it come back, it names a person of another id.
     """
-    here = parts.select("subject_key", key_hash().alias("key_hash"))
-    old = previous.withColumn("key_hash", key_hash()).join(known, "key_hash")
-    order = F.struct("landing", "origin")
-    lost = old.groupBy("person_id").agg(F.min(order).alias("anchor"))
-    alive = old.join(here.select("key_hash"), "key_hash")
-    oldest = alive.groupBy("person_id").agg(F.min(F.struct("landing", "origin", "key_hash")).alias("heir"))
-    heirs = lost.join(oldest, "person_id").where("anchor.origin <> heir.origin AND anchor.landing <= heir.landing")
-    heirs = heirs.select(F.col("heir.key_hash").alias("key_hash"), "anchor")
-    taken = known.join(heirs, "key_hash", "left")
-    return taken.select(
+    here = parts.select(key_hash().alias("key_hash"))
+    old = previous.select("person_id", key_hash().alias("key_hash")).join(known, "key_hash")
+    first = old.groupBy("person_id").agg(F.min_by("key_hash", _order()).alias("lost"), F.min(_order()).alias("name"))
+    alive = old.join(here, "key_hash").groupBy("person_id").agg(F.min_by("key_hash", _order()).alias("heir"))
+    handed = first.join(alive, "person_id").where("lost <> heir")
+    heirs = handed.select(F.col("heir").alias("key_hash"), "name")
+    lost = handed.select(F.col("lost").alias("key_hash"), F.lit(True).alias("gone"))
+    rows = known.join(heirs, "key_hash", "left").join(lost, "key_hash", "left")
+    again = F.when(F.col("gone"), F.sha2(F.concat("origin", F.lit("|again")), 256))
+    return rows.select(
         "key_hash",
-        F.coalesce("anchor.landing", "landing").alias("landing"),
-        F.coalesce("anchor.origin", "origin").alias("origin"),
+        F.coalesce("name.landing", "landing").alias("landing"),
+        F.coalesce(again, "name.origin", "origin").alias("origin"),
+        F.coalesce("gone", "name.passed", "passed").alias("passed"),
     )
 
 
 def named(parts: DataFrame, known: DataFrame) -> DataFrame:
     """(subject_key, person_id): each part is called after its member that landed first (ties: the smaller hash)."""
     keyed = parts.withColumn("key_hash", key_hash()).join(known, "key_hash")
-    first = F.min(F.struct("landing", "origin")).over(Window.partitionBy("part"))
+    first = F.min(_order()).over(Window.partitionBy("part"))
     return keyed.select("subject_key", person_id(first["origin"]).alias("person_id"))
 
 

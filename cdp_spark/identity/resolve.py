@@ -6,10 +6,11 @@ from pyspark import StorageLevel
 from pyspark.sql import functions as F
 
 from cdp_spark.identity.components import components
-from cdp_spark.identity.edges import guarded_edges, refuse_collisions
+from cdp_spark.identity.edges import guarded_edges, node, refuse_collisions
 from cdp_spark.identity.limits import persons_parts
 from cdp_spark.identity.persons import anchors, as_known_before, changes, history, inherited, named
 from cdp_spark.job import Job
+from cdp_spark.storage import Storage
 
 
 def resolve(job: Job) -> None:
@@ -18,10 +19,13 @@ def resolve(job: Job) -> None:
     identifiers = lake.read("silver.identifiers")
     edges, apart, refused = guarded_edges(identifiers, rules)
     edges = edges.persist(StorageLevel.MEMORY_AND_DISK)
-    refuse_collisions(edges)
+    keys = identifiers.select("subject_key").distinct()
+    refuse_collisions(edges, keys)
+    checkpoints = f"{lake.root}/_cdp/checkpoints"
+    job.spark.sparkContext.setCheckpointDir(checkpoints)
     labels = components(edges, engine=rules.engine, local_max_edges=rules.local_max_edges)
-    keys = identifiers.select("subject_key").distinct().withColumn("node", F.xxhash64(F.lit("k"), "subject_key"))
-    raw = keys.join(labels, "node", "left").withColumn("component", F.coalesce("component", "node"))
+    nodes = keys.withColumn("node", node("k", F.col("subject_key")))
+    raw = nodes.join(labels, "node", "left").withColumn("component", F.coalesce("component", "node"))
     raw = raw.persist(StorageLevel.MEMORY_AND_DISK)
     parts, cut = persons_parts(edges, apart, raw.select("subject_key", "component"), rules)
     before = as_known_before(lake.read("identity.members"), job.as_of).localCheckpoint()
@@ -35,8 +39,9 @@ def resolve(job: Job) -> None:
     lake.write("identity.anchors", known)
     moment = F.lit(job.run_at.replace(tzinfo=None)).cast("timestamp")
     told = changes(before, now, job.as_of).withColumn("recorded_at", moment).withColumn("run_id", F.lit(job.run_id))
-    lake.write("identity.changes", told)
     lake.write("identity.members", history(before, now, job.as_of))
+    lake.write("identity.changes", told, on=job.as_of)
+    Storage(job.spark).delete(checkpoints)
     people = now.agg(F.count(F.lit(1)).alias("keys"), F.count_distinct("person_id").alias("people")).first()
     job.log(f"{people['keys']} records and keys are {people['people']} people")
     for frame in (edges, raw, labels):

@@ -82,10 +82,11 @@ def _deleted(job: Job, name: str, source: Source, earlier: DataFrame, today: Dat
 def _write_entity(job: Job, name: str, parts: list[Standardised]) -> None:
     columns = list(job.conf.tables[name].columns)
     bad = [part.bad for part in parts]
-    job.lake.quarantine(name, _union([_quarantined(frame, name) for frame in bad]), job.date)
+    broken = sum(part.account[3] for part in parts)
+    job.lake.quarantine(name, _union([_quarantined(frame, name) for frame in bad]), job.date, rows=broken)
     job.lake.write(name, _union([part.good.select(*columns) for part in parts]), on=job.date)
     rows = sum(part.account[2] for part in parts)
-    job.log(f"{name}: {rows} rows, {sum(part.account[3] for part in parts)} bad")
+    job.log(f"{name}: {rows} rows, {broken} bad")
 
 
 def _quarantined(bad: DataFrame, name: str) -> DataFrame:

@@ -88,12 +88,12 @@ def land(job: Job, name: str, source: Source, landing: int) -> Landed:
 
 def _write(job: Job, name: str, source: Source, rows: DataFrame, landing: int) -> Landed:
     good = deduplicated(rows.where("rule IS NULL"), source).persist(StorageLevel.MEMORY_AND_DISK)
-    bad = rows.where("rule IS NOT NULL").unionByName(
-        good.where("rule IS NOT NULL AND _copy = 1").drop("_copy", "_rival")
-    )
-    total, broken = rows.count(), bad.count()
+    clashes = good.where("rule IS NOT NULL AND _copy = 1").drop("_copy", "_rival")
+    bad = rows.where("rule IS NOT NULL").unionByName(clashes)
+    counts = rows.agg(F.count(F.lit(1)).alias("all"), F.count("rule").alias("bad")).first()
+    total, broken = counts["all"], counts["bad"] + clashes.count()
     kept = good.where("rule IS NULL AND _copy = 1")
-    job.lake.quarantine(f"bronze.{name}", quarantined(bad, name, job.date), job.date)
+    job.lake.quarantine(f"bronze.{name}", quarantined(bad, name, job.date), job.date, rows=broken)
     if total and broken > source.max_bad_share * total:
         worst = bad.groupBy("rule").count().orderBy(F.desc("count"), "rule").first()
         raise SourceError(

@@ -11,6 +11,7 @@ from pyspark.sql.window import Window
 from cdp_spark.config.source import Source
 
 SEPARATOR = "|"
+KEPT = ("data", "file", "_file", "_record_id", "_hash", "_ingest_date", "event_time", "known_at")
 
 
 def with_fields(rows: DataFrame, fields: tuple[str, ...], data: str = "data") -> DataFrame:
@@ -42,12 +43,13 @@ def judged(rows: DataFrame, source: Source, day: date, *, max_chars: int, tolera
     wide = wide.withColumn("_hash", content_hash()).withColumn("known_at", known_at(source, day))
     key = [F.trim(F.col(f"`{name}`")) for name in source.key]
     wide = wide.withColumn("_record_id", F.concat_ws(SEPARATOR, *key) if key else F.col("_hash"))
-    for rule, bad, reason in reversed(_rules(source, day, max_chars, tolerance)):
-        broke = F.col("rule").isNull() & F.coalesce(bad, F.lit(False))
-        wide = wide.withColumn("_reason", F.when(broke, F.lit(reason)).otherwise(F.col("reason")))
-        wide = wide.withColumn("rule", F.when(broke, F.lit(rule)).otherwise(F.col("rule")))
-        wide = wide.drop("reason").withColumnRenamed("_reason", "reason")
-    return wide
+    rule, reason = F.lit(None).cast("string"), F.lit(None).cast("string")
+    for name, bad, expected in reversed(_rules(source, day, max_chars, tolerance)):
+        broke = F.coalesce(bad, F.lit(False))
+        rule, reason = F.when(broke, F.lit(name)).otherwise(rule), F.when(broke, F.lit(expected)).otherwise(reason)
+    wide = wide.withColumn("_broke", F.coalesce("rule", rule)).withColumn("_why", F.coalesce("reason", reason))
+    raw = F.when(F.col("_broke").isNotNull(), F.coalesce("raw", F.to_json("data")))
+    return wide.select(*KEPT, raw.alias("raw"), F.col("_broke").alias("rule"), F.col("_why").alias("reason"))
 
 
 def _rules(source: Source, day: date, max_chars: int, tolerance: timedelta) -> list[tuple[str, Column, str]]:
@@ -80,9 +82,9 @@ def deduplicated(rows: DataFrame, source: Source) -> DataFrame:
     rows = rows.withColumn("_copy", F.row_number().over(same))
     rows = rows.withColumn("_rival", F.dense_rank().over(rival))
     clash = F.col("_rival") > 1
-    return rows.withColumn("rule", F.when(clash, F.lit("duplicate_key"))).withColumn(
-        "reason", F.when(clash, F.lit("expected one content for a key"))
-    )
+    rows = rows.withColumn("rule", F.when(clash, F.lit("duplicate_key")))
+    rows = rows.withColumn("raw", F.when(clash, F.to_json("data")))
+    return rows.withColumn("reason", F.when(clash, F.lit("expected one content for a key")))
 
 
 def bronze_rows(rows: DataFrame, name: str, landing: int, landed_at: Column) -> DataFrame:

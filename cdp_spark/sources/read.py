@@ -109,19 +109,15 @@ def _text(field: T.StructField):
 
 
 def _judged(frame: DataFrame, data, broken, source: Source, expected: str) -> DataFrame:
-    text = F.to_json("data")
-    odd = REPLACED if "8859" not in str(source.options.get("encoding", "")) else MOJIBAKE
-    rule = (
-        F.when(F.col("broken").isNotNull(), F.lit(f"malformed_{source.format}"))
-        .when(text.rlike(odd), F.lit("encoding"))
-    )  # fmt: skip
-    reason = (
-        F.when(F.col("rule") == "encoding", F.lit(f"expected {source.options.get('encoding', 'UTF-8')} text"))
-        .when(F.col("rule").isNotNull(), F.lit(f"expected {expected}"))
-    )  # fmt: skip
-    rows = frame.select(data.alias("data"), F.col("_metadata.file_path").alias("file"), broken.alias("broken"))
-    rows = rows.withColumn("rule", rule).withColumn("raw", F.coalesce("broken", text))
-    return rows.withColumn("reason", reason).select("data", "file", "raw", "rule", "reason")
+    """data, file, raw, rule, reason: `raw` is kept only of a row that could not be read, as `data` holds the others."""
+    rows = frame.select(data.alias("data"), F.col("_metadata.file_path").alias("file"), broken.alias("raw"))
+    texts = F.concat_ws(" ", F.map_values("data"))
+    charset = str(source.options.get("encoding", "UTF-8"))
+    odd = texts.rlike(MOJIBAKE) if "8859" in charset else texts.contains(REPLACED)
+    unread = F.col("raw").isNotNull()
+    rule = F.when(unread, F.lit(f"malformed_{source.format}")).when(odd, F.lit("encoding"))
+    reason = F.when(unread, F.lit(f"expected {expected}")).when(odd, F.lit(f"expected {charset} text"))
+    return rows.withColumn("rule", rule).withColumn("reason", reason)
 
 
 def _union(parts: list[DataFrame]) -> DataFrame:

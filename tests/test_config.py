@@ -1,0 +1,80 @@
+"""Bad configuration dies in a second: every problem at once, with file, key and the likely cure."""
+
+from __future__ import annotations
+
+import shutil
+
+import pytest
+
+from cdp_spark.cli import main
+from cdp_spark.config.contract import Table
+from cdp_spark.config.load import ConfError, load
+from tests.conftest import ROOT
+
+
+@pytest.fixture
+def folder(tmp_path):
+    return shutil.copytree(ROOT / "conf", tmp_path / "conf")
+
+
+def problems(folder) -> str:
+    with pytest.raises(ConfError) as error:
+        load(folder)
+    return str(error.value)
+
+
+def edit(folder, file, old, new):
+    path = folder / file
+    text = path.read_text()
+    assert old in text
+    path.write_text(text.replace(old, new))
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "told"),
+    [
+        ("sources/crm.yml", "mode: snapshot", "mod: snapshot", "unknown key; did you mean 'mode'?"),
+        ("sources/crm.yml", "first_name: FIRST_NAME", "first_nam: FIRST_NAME", "did you mean 'first_name'?"),
+        ("sources/crm.yml", "first_name: FIRST_NAME", "first_name: FIRST_NAM", "did you mean 'FIRST_NAME'?"),
+        ("sources/crm.yml", "entity: customers", "entity: customer", "did you mean 'customers'?"),
+        ("sources/crm.yml", "email: EMAIL, phone", "emial: EMAIL, phone", "did you mean 'email'?"),
+        ("sources/crm.yml", "to_timestamp(UPDATED_AT)", "to_timestamp(UPDATED_AT", "not a SQL expression"),
+        ("identity.yml", "limit: 1 ever", "limit: 1 evr", "window"),
+        ("identity.yml", "  user_id:", "  shoe_size: {}\n  user_id:", "no source carries it"),
+        ("audiences/winback.yml", "churn_percentile", "churn_percentil", "did you mean 'churn_percentile'?"),
+        ("audiences/winback.yml", "purpose: marketing_email", "purpose: marketing", "no purpose 'marketing'"),
+        ("audiences/winback.yml", "purpose: marketing_email", "min_size: 3", "given twice"),
+        ("base.yml", "region: GB", "region: NO", "region"),
+        ("base.yml", "region: GB", "region: GBR", "region"),
+        ("env/local.yml", "shuffle_partitions: 4", "shuffle_partitions: 0", "greater than or equal to 1"),
+    ],
+)
+def test_a_mistake_names_file_key_and_cure(folder, file, old, new, told):
+    edit(folder, file, old, new)
+    text = problems(folder)
+    assert file.split("/")[-1] in text and told in text
+
+
+def test_all_problems_come_at_once(folder):
+    edit(folder, "sources/crm.yml", "mode: snapshot", "mode: snapshots")
+    edit(folder, "base.yml", "currency: EUR", "currency: euro")
+    assert len(problems(folder).splitlines()) == 2
+
+
+def test_a_missing_folder_and_environment_say_so(folder, tmp_path):
+    assert "no such folder" in problems(tmp_path / "nowhere")
+    with pytest.raises(ConfError, match="did you mean 'local'"):
+        load(folder, "locl")
+
+
+def test_check_ends_with_a_message_and_code_2(folder, capsys, monkeypatch):
+    edit(folder, "sources/crm.yml", "mode: snapshot", "mod: snapshot")
+    monkeypatch.setattr("sys.argv", ["cdp", "check", "--conf", str(folder)])
+    assert main() == 2
+    assert "did you mean 'mode'" in capsys.readouterr().err
+
+
+def test_a_personal_column_without_an_erasure_rule_does_not_validate():
+    columns = {"email": {"type": "string", "pii": "direct"}}
+    with pytest.raises(ValueError, match="how to erase"):
+        Table(grain="one", mode="state", key=("email",), columns=columns)
