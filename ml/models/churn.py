@@ -1,0 +1,31 @@
+"""Will somebody who has bought stay away for the next 90 days?"""
+
+from __future__ import annotations
+
+from datetime import date
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import Pipeline, make_pipeline
+from sklearn.preprocessing import PowerTransformer
+
+from ml.spec import ModelSpec
+
+SPEC = ModelSpec(name="churn", eligible="last_order_days <= 180", gap_days=1, horizon_days=90, metric="roc_auc")
+
+
+def label(orders: DataFrame, as_of: date) -> DataFrame:
+    """(person_id, label) of everyone who bought before `as_of`; 1 = no paid order in (start, end] after it."""
+    day, (start, end) = F.to_date("event_time"), SPEC.window(as_of)
+    bought = F.bool_or((day > F.lit(start)) & (day <= F.lit(end)))
+    paid = orders.where("status = 'paid'")
+    people = paid.groupBy("person_id").agg(F.min(day).alias("first"), (~bought).cast("int").alias("label"))
+    return people.where(F.col("first") < F.lit(as_of)).select("person_id", "label")
+
+
+def estimator(seed: int) -> Pipeline:
+    """Log-odds linear in power-transformed features (counts and sums are skewed); its probabilities need no more."""
+    missing = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
+    return make_pipeline(missing, PowerTransformer(), LogisticRegression(C=0.1, max_iter=500, random_state=seed))

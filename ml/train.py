@@ -1,0 +1,100 @@
+"""Which models are due, how good are the new ones, and which becomes champion?"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from datetime import date, timedelta
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from cdp_spark.gold.features import inputs
+from cdp_spark.job import Job
+from ml.dataset import Examples, examples, feature_names, labelled, snapshots
+from ml.judge import Verdict, judged
+from ml.spec import ModelSpec, shipped
+from ml.tracking import Registry
+
+
+def registry(job: Job) -> Registry:
+    """Where the job's deployment keeps its models."""
+    return Registry(job.mlflow_uri, job.mlflow_artifacts, job.conf.base.name)
+
+
+def train_due(job: Job, permitted: DataFrame | None = None) -> None:
+    """Train each model that is due; one row a training in ml.trainings. The other rows of the day stay.
+
+    permitted: person_id of those whose data may be used for profiling; None where no consent applies.
+    """
+    models, done = registry(job), []
+    due = [module for name, module in shipped().items() if is_due(job, models, name)]
+    if not due:
+        job.log("no model is due")
+        return
+    frames, people = inputs(job)
+    frames["silver.orders"].persist()  # read once for the features and once a snapshot for the labels
+    for module in due:
+        spec = module.SPEC
+        rows = labelled(module, frames, job.conf.features, people, job.as_of, permitted)
+        found = examples(rows, spec, feature_names(spec, job.conf.features), job.as_of)
+        verdict = judged(module, found, job.conf.base.seed)
+        done.append(keep(job, models, spec, found, verdict))
+    frames["silver.orders"].unpersist()
+    others = job.lake.read("ml.trainings").where(F.col("as_of") == F.lit(job.as_of))
+    others = others.where(~F.col("model").isin([module.SPEC.name for module in due]))
+    trained = job.spark.createDataFrame(done, others.schema)
+    job.lake.write("ml.trainings", trained.unionByName(others), on=job.as_of)
+
+
+def is_due(job: Job, models: Registry, name: str) -> bool:
+    """True where there is no champion, or its last training is older than retrain_after_days."""
+    if models.champion(name) is None:
+        return True
+    rows = job.lake.read("ml.trainings").where((F.col("model") == name) & (F.col("as_of") <= F.lit(job.as_of)))
+    last = rows.agg(F.max("as_of").alias("last")).first()["last"]
+    return last is None or job.as_of - last > timedelta(job.conf.base.retrain_after_days)
+
+
+def keep(job: Job, models: Registry, spec: ModelSpec, found: Examples, verdict: Verdict) -> dict:
+    """Register what was fitted, promote what is good; the row of ml.trainings."""
+    version, state = None, snapshot_id(job, spec)
+    if verdict.fitted is not None:
+        params = {"as_of": str(job.as_of), "horizon_days": spec.horizon_days, "seed": job.conf.base.seed,
+                  "rows": verdict.rows, "run_id": job.run_id, "snapshot_id": state}  # fmt: skip
+        metrics = verdict.metrics | {"baseline": verdict.baseline}
+        version = models.log(spec.name, verdict.fitted, found.features, params, metrics)
+    if verdict.reason is None:
+        models.promote(spec.name, version)
+        value = verdict.metrics[spec.metric]
+        job.log(f"{spec.name}: version {version} is champion, {spec.metric} {value:.3f} (rule {verdict.baseline:.3f})")
+    else:
+        job.warn(f"{spec.name}: not promoted: {verdict.reason}")
+    return training_row(spec, job.as_of, verdict, version, state)
+
+
+def training_row(spec: ModelSpec, as_of: date, verdict: Verdict, version: str | None, state: str) -> dict:
+    return {
+        "as_of": as_of,
+        "model": spec.name,
+        "metric": spec.metric,
+        "value": verdict.metrics.get(spec.metric),
+        "baseline": verdict.baseline,
+        "baseline_rule": verdict.baseline_rule,
+        **{name: verdict.metrics.get(name) for name in ("roc_auc", "average_precision", "brier")},
+        "rows": verdict.rows,
+        "positives": verdict.positives,
+        "holdout_rows": verdict.holdout_rows,
+        "holdout_positives": verdict.holdout_positives,
+        "holdout_on": spec.observed(as_of),
+        "version": version,
+        "promoted": verdict.reason is None,
+        "reason": verdict.reason,
+        "snapshot_id": state,
+    }
+
+
+def snapshot_id(job: Job, spec: ModelSpec) -> str:
+    """Hash of the versions of the tables that were read and of the snapshots' dates: what the model has seen."""
+    seen = {"dates": [str(day) for day in snapshots(spec, job.as_of)], "reads": job.lake.reads}
+    return hashlib.sha256(json.dumps(seen, sort_keys=True).encode()).hexdigest()[:16]

@@ -1,0 +1,127 @@
+"""Point in time: a feature sees what had happened and was known before its date, within its window, nothing else."""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pytest
+from pyspark.sql import functions as F
+
+from cdp_spark.config.source import Feature
+from cdp_spark.gold.features import features, filtered, with_person
+from tests.tables import table
+
+DAYS = [date(2026, 1, 1), date(2026, 2, 1)]
+PAID = {"table": "silver.orders", "where": "status = 'paid'", "availability": "known_at"}
+SPECS = {
+    "orders_30d": Feature(aggregate="count(distinct order_id)", window_days=30, default=0, **PAID),
+    "orders_all": Feature(aggregate="count(distinct order_id)", default=0, **PAID),
+    "spend_30d": Feature(aggregate="sum(amount)", window_days=30, default=0, **PAID),
+    "last_order_days": Feature(aggregate="datediff(as_of, max(event_time))", **PAID),
+    "gap": Feature(
+        aggregate="datediff(max(event_time), min(event_time)) / nullif(count(distinct order_id) - 1, 0)", **PAID
+    ),
+    "views_7d": Feature(
+        table="silver.events", aggregate="count(*)", where="not is_bot", window_days=7, default=0,
+        availability="known_at",
+    ),
+}  # fmt: skip
+ORDERS = """
+    person_id string | order_id string | status string | amount double | event_time timestamp  | known_at timestamp
+    ann              | a1              | paid          | 10            | 2025-12-02 00:00:00   | 2025-12-02 01:00:00
+    ann              | a1              | paid          | 5             | 2025-12-02 00:00:00   | 2025-12-02 01:00:00
+    ann              | a0              | paid          | 7             | 2025-12-01 23:59:59   | 2025-12-02 01:00:00
+    ann              | a2              | cancelled     | 99            | 2025-12-20 10:00:00   | 2025-12-20 11:00:00
+    ann              | a3              | paid          | 20            | 2026-01-10 10:00:00   | 2026-01-10 11:00:00
+    ann              | a4              | paid          | 40            | 2025-12-30 10:00:00   | 2026-01-03 11:00:00
+    bob              | b1              | paid          | 8             | 2026-01-01 00:00:00   | 2026-01-01 00:00:00
+"""
+EVENTS = """
+    person_id string | is_bot boolean | event_time timestamp | known_at timestamp
+    ann              | false          | 2025-12-31 10:00:00  | 2025-12-31 11:00:00
+    ann              | true           | 2025-12-31 10:00:00  | 2025-12-31 11:00:00
+    ann              | false          | 2025-12-24 23:00:00  | 2025-12-25 11:00:00
+"""
+PEOPLE = """
+    person_id string | first_seen timestamp
+    ann              | 2025-06-01 00:00:00
+    bob              | 2025-12-31 23:59:59
+    cyd              | 2026-01-01 00:00:00
+"""
+
+
+def frames(spark):
+    return {"silver.orders": table(spark, ORDERS), "silver.events": table(spark, EVENTS)}
+
+
+def rows(frame):
+    return sorted(tuple(row) for row in frame.collect())
+
+
+def test_windows_defaults_and_dates(spark):
+    # a1 of midnight 30 days before is in the window, a0 of the second before is not; a4 is known three days late
+    expected = table(
+        spark,
+        """
+        person_id string | as_of date | orders_30d double | orders_all double | spend_30d double | last_order_days double | gap double | views_7d double
+        ann              | 2026-01-01 | 1                 | 2                 | 15               | 30                     | 1          | 1
+        bob              | 2026-01-01 | 0                 | 0                 | 0                |                        |            | 0
+        ann              | 2026-02-01 | 1                 | 4                 | 20               | 22                     | 13.3333    | 0
+        bob              | 2026-02-01 | 0                 | 1                 | 0                | 31                     |            | 0
+        cyd              | 2026-02-01 | 0                 | 0                 | 0                |                        |            | 0
+        """,  # noqa: E501
+    )
+    found = features(frames(spark), SPECS, DAYS, table(spark, PEOPLE)).withColumn("gap", F.round("gap", 4))
+    assert found.columns == expected.columns
+    assert {kind for name, kind in found.dtypes if name in SPECS} == {"double"}
+    assert found.exceptAll(expected).collect() == expected.exceptAll(found).collect() == []
+
+
+def test_future_and_late_known_rows_change_nothing(spark):
+    before = frames(spark)
+    more = table(
+        spark,
+        """
+        person_id string | order_id string | status string | amount double | event_time timestamp  | known_at timestamp
+        ann              | f1              | paid          | 1000          | 2026-01-01 00:00:00   | 2026-01-01 00:00:00
+        ann              | f2              | paid          | 1000          | 2025-12-15 00:00:00   | 2026-01-01 00:00:00
+        bob              | f3              | paid          | 1000          | 2026-03-01 00:00:00   | 2025-12-01 00:00:00
+        """,
+    )
+    after = before | {"silver.orders": before["silver.orders"].unionByName(more)}
+    people = table(spark, PEOPLE)
+    wanted = rows(features(before, SPECS, DAYS[:1], people))
+    assert rows(features(after, SPECS, DAYS[:1], people)) == wanted
+    assert rows(features(before, SPECS, DAYS, people).where("as_of = '2026-01-01'")) == wanted
+
+
+def test_every_shipped_feature_runs(spark, conf, lake):
+    tables = {feature.table for feature in conf.features.values()}
+    empty = {name: lake.read(name).withColumn("person_id", F.lit("ann")) for name in tables}
+    found = features(empty, conf.features, DAYS[:1], table(spark, PEOPLE))
+    assert [(f.name, f.dataType.simpleString()) for f in found.schema.fields][2:] == [
+        (name, "double") for name in conf.features
+    ]
+    ann = found.where("person_id = 'ann'").first()
+    assert {name: ann[name] for name in conf.features} == {n: f.default for n, f in conf.features.items()}
+
+
+def test_filter_reaches_every_aggregate_function():
+    sql = filtered(Feature(aggregate="sum(a) / count(distinct b)", window_days=7, **PAID))
+    assert sql.count("FILTER") == 2 and "COLLECT_SET(b)" in sql
+    with pytest.raises(ValueError, match="not an aggregate"):
+        filtered(Feature(aggregate="amount", **PAID))
+
+
+def test_only_current_members_get_rows(spark):
+    members = table(spark, """
+        subject_key string | person_id string | valid_to date
+        shop/user_id:1     | old              | 2026-01-01
+        shop/user_id:1     | ann              |
+    """)  # fmt: skip
+    orders = table(spark, """
+        subject_key string | amount double
+        shop/user_id:1     | 5
+        shop/user_id:2     | 6
+    """)  # fmt: skip
+    assert [row["person_id"] for row in with_person(orders, members).collect()] == ["ann"]
