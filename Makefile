@@ -1,12 +1,14 @@
 PYTHON ?= python3
 VENV ?= .venv
+PEOPLE ?= 5000
+SEED ?= 7
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 export SPARK_LOCAL_IP := 127.0.0.1
 export PYSPARK_PYTHON := $(abspath $(BIN)/python)
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: help setup check-tools jars jars-s3 test lint lock clean
+.PHONY: help setup check-tools jars jars-s3 demo test lint lock clean
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
@@ -32,6 +34,9 @@ jars: $(STAMP)
 jars-s3: $(STAMP)
 	@$(BIN)/python -m cdp_spark.jars fetch core s3
 
+
+demo: setup ## generate a retailer and run every step on it (PEOPLE=5000 SEED=7)
+	$(BIN)/cdp demo run --out build/demo --people $(PEOPLE) --seed $(SEED)
 
 test: $(STAMP) jars-s3 ## all tests
 	$(BIN)/python -m pytest

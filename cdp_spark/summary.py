@@ -5,6 +5,8 @@ from __future__ import annotations
 import click
 from pyspark.sql import functions as F
 
+from cdp_spark.activation.deliver import exports
+from cdp_spark.audiences.members import summary as audiences
 from cdp_spark.job import Job
 
 
@@ -16,8 +18,18 @@ def summary(job: Job, steps: list[dict]) -> dict:
         "steps": steps,
         "reconciliation": _reconciliation(job),
         "identity": _identity(job),
+        "models": _models(job),
+        "audiences": audiences(job.lake.read("activation.funnels"), job.as_of),
+        "exports": exports(job.lake.read("activation.deliveries"), job.date),
         "warnings": list(job.warnings),
     }
+
+
+def _models(job: Job) -> dict:
+    """The newest training of each model: metric, value, baseline, version, and why where it was not promoted."""
+    rows = job.lake.read("ml.trainings").where(F.col("as_of") <= F.lit(job.as_of)).orderBy("as_of").collect()
+    keys = ("metric", "value", "baseline", "version", "promoted", "reason")
+    return {row["model"]: {key: row[key] for key in keys} for row in rows}
 
 
 def _identity(job: Job) -> dict:
@@ -47,5 +59,14 @@ def print_summary(found: dict) -> None:
     for name, value in who.items():
         if name not in ("records", "persons"):
             click.echo(f"  {name}: {value}")
+    for name, model in found["models"].items():
+        told = f"version {model['version']}" if model["promoted"] else f"not promoted: {model['reason']}"
+        values = " ".join(f"{key} {model[key]:.3f}" for key in ("value", "baseline") if model[key] is not None)
+        click.echo(f"model {name}: {model['metric']} {values} ({told})")
+    for name, audience in found["audiences"].items():
+        left = ", ".join(f"{reason} {count:,}" for reason, count in audience["excluded"].items())
+        click.echo(f"audience {name}: {audience['members']:,} members; left out: {left}")
+    for sent in found["exports"]:
+        click.echo(f"export {sent['destination']}: {sent['rows']:,} rows in {sent['files']} file(s), {sent['uri']}")
     for warning in found["warnings"]:
         click.echo(f"warning: {warning}")

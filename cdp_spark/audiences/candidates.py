@@ -1,0 +1,35 @@
+"""What does an audience's condition see? One wide row a person: profile, features, scores."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date, timedelta
+
+from pyspark.sql import DataFrame, Window
+from pyspark.sql import functions as F
+
+
+def candidates(
+    profiles: DataFrame, features: DataFrame, scores: DataFrame, as_of: date, max_age_days: int, models: Iterable[str]
+) -> DataFrame:
+    """One row per person of `profiles` with its features of `as_of`, and <model>_score and <model>_percentile.
+
+    A score older than `max_age_days` is null: a condition on it does not hold. So is that of a model nobody trained.
+    """
+    known = features.where(F.col("as_of") == F.lit(as_of)).drop("as_of")
+    wide = profiles.join(known, "person_id", "left")
+    return wide.join(fresh(scores, as_of, max_age_days, models), "person_id", "left")
+
+
+def fresh(scores: DataFrame, as_of: date, max_age_days: int, models: Iterable[str]) -> DataFrame:
+    """One row per scored person: the newest score and percentile of each model within `max_age_days` of `as_of`."""
+    oldest = as_of - timedelta(days=max_age_days)
+    recent = scores.where(F.col("as_of").between(F.lit(oldest), F.lit(as_of)))
+    newest = Window.partitionBy("person_id", "model").orderBy(F.desc("as_of"))
+    rows = recent.withColumn("_n", F.row_number().over(newest)).where("_n = 1")
+    columns = [
+        F.max(F.when(F.col("model") == model, F.col(what))).alias(f"{model}_{what}")
+        for model in models
+        for what in ("score", "percentile")
+    ]
+    return rows.groupBy("person_id").agg(*columns) if columns else rows.select("person_id").distinct()

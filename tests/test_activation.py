@@ -1,0 +1,398 @@
+"""Audiences that add up, values as destinations want them, and deliveries that somebody else can read and check."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+import boto3
+import pytest
+from pyspark.sql import functions as F
+
+from cdp_spark.activation.deliver import deliver_all
+from cdp_spark.activation.normalise import SETS
+from cdp_spark.activation.objects import Bucket, DeliveryError
+from cdp_spark.audiences.candidates import fresh
+from cdp_spark.audiences.members import funnel, held_out, judged, members, summary
+from cdp_spark.config.activation import NORMALISERS, Audience, Destination
+from cdp_spark.config.leaving import problems
+from cdp_spark.config.models import S3
+from cdp_spark.job import Job
+from cdp_spark.session import s3_settings
+from jobs import audiences as audiences_job
+from jobs import deliver as deliver_job
+from tests.tables import table
+
+DAY = date(2026, 5, 31)
+RULE = Audience(description="", owner="", purpose="marketing_email", where="tier = 'gold'")
+PEOPLE = [f"p{i:02}" for i in range(40)]
+
+
+def sha(text: str) -> str:
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+# normaliser | value | what is hashed ('=' in front: what leaves as it is); nothing: no value leaves
+VECTORS = {
+    "google_2026_11": [
+        ("email", "cloudy.sanfrancisco+shopping@gmail.com", "cloudysanfrancisco@gmail.com"),
+        ("email", " user.name+NYC@Example.com ", "user.name+nyc@example.com"),
+        ("email", "a. b@googlemail.com", "ab@googlemail.com"),
+        ("email", "+only@gmail.com", None),
+        ("email", "no address", None),
+        ("email", "", None),
+        ("email", None, None),
+        ("email", "A" * 64, None),
+        ("phone", "(800)555-0100", "+18005550100"),
+        ("phone", "+44 20 7946 0958", "+442079460958"),
+        ("phone", "12", None),
+        ("given_name", " Mrs.  Ada  Maria ", "ada maria"),
+        ("given_name", "Drew", "drew"),
+        ("family_name", "O'Brien-Smith Jr.", "obriensmith"),
+        ("family_name", "Müller", "müller"),
+        ("family_name", "...", None),
+        ("country_code", "gb", "=GB"),
+        ("postal_code", " SW1A 1AA", "=SW1A 1AA"),
+    ],
+    "meta_2026_11": [
+        ("email", " User.Name@GMAIL.com", "user.name@gmail.com"),
+        ("email", sha("x"), None),
+        ("phone", "(800)555-0100", "18005550100"),
+        ("given_name", "Jean-Luc", "jeanluc"),
+        ("family_name", "Sørensen ", "sørensen"),
+        ("gender", "Female", "f"),
+        ("gender", "divers", None),
+        ("birth_year", "1990-03-07", "1990"),
+        ("birth_month", "1990-03-07", "03"),
+        ("birth_day", "1990-03-07", "07"),
+        ("city", "St. Albans", "stalbans"),
+        ("zip", "SW1A 1AA", "sw1a1aa"),
+        ("country", "GB", "gb"),
+        ("madid", " AB-12", "=ab-12"),
+    ],
+    "plain_2026_11": [("email", " Ada@B.co", "=ada@b.co"), ("email", "x", None), ("none", "as is ", "=as is ")],
+}
+
+
+@pytest.mark.parametrize("name", VECTORS)
+def test_golden_vectors(spark, name):
+    rows = [(n, v, e and (e[1:] if e[0] == "=" else sha(e))) for n, v, e in VECTORS[name]]
+    cases = spark.createDataFrame(rows, "normaliser string, value string, expected string")
+    used = list(dict.fromkeys(row[0] for row in rows))
+    wide = cases.select("*", *(SETS[name][n](F.col("value"), "US").alias(f"_{n}") for n in used))
+    wrong = [
+        (row["normaliser"], row["value"], row[f"_{row['normaliser']}"])
+        for row in wide.collect()
+        if row[f"_{row['normaliser']}"] != row["expected"]
+    ]
+    assert wrong == []
+
+
+def test_every_declared_normaliser_is_there():
+    assert {name: set(found) for name, found in NORMALISERS.items()} == {n: set(s) for n, s in SETS.items()}
+
+
+def leaving(conf, **changes) -> str:
+    base = {"description": "", "protocol": "s3_files", "audiences": ["winback"], "prefix": "x", "fields": {}}
+    return "\n".join(problems(conf, "x.yml", Destination.model_validate(base | changes)))
+
+
+@pytest.mark.parametrize(
+    "sets, field, told",
+    [
+        ("plain_2026_11", {"column": "email", "normaliser": "email"}, "'email' is direct personal data"),
+        ("plain_2026_11", {"column": "upper(identifiers['email'][0])"}, "'identifiers' is direct"),
+        ("meta_2026_11", {"column": "gender", "normaliser": "gender"}, "'gender' is sensitive"),
+        ("google_2026_11", {"column": "emial", "normaliser": "email"}, "did you mean 'email'"),
+        ("google_2026_11", {"column": "email", "normaliser": "e-mail"}, "did you mean 'email'"),
+        ("google_2026_11", {"column": "last_name", "normaliser": "family_name"}, "go together"),
+        ("google_2026", {"column": "email", "normaliser": "email"}, "did you mean 'google_2026_11'"),
+        ("google_2026_11", {"column": "email", "normaliser": "email"}, ""),
+        ("plain_2026_11", {"column": "churn_score"}, ""),
+        ("plain_2026_11", {"column": "person_id"}, ""),
+    ],
+)
+def test_what_may_leave(conf, sets, field, told):
+    found = leaving(conf, normalisers=sets, fields={"f": field})
+    assert told in found and bool(told) == bool(found)
+
+
+def state_of(spark, *people: str):
+    rows = [(p, "marketing_email", True, f"c|{p}") for p in people]
+    return spark.createDataFrame(rows, "person_id string, purpose string, granted boolean, consent_id string")
+
+
+def people(spark, gold: int = 30):
+    return spark.createDataFrame(
+        [(p, "gold" if i < gold else None) for i, p in enumerate(PEOPLE)], "person_id string, tier string"
+    )
+
+
+def test_a_funnel_adds_up_and_a_holdout_is_stable(spark):
+    rule = RULE.model_copy(update={"holdout": 0.3})
+    rows = judged(people(spark), "vip", rule, state_of(spark, *PEOPLE[:25], "p35"))
+    found = {r["person_id"]: r["outcome"] for r in rows.collect()}
+    counts = funnel({o: list(found.values()).count(o) for o in found.values()}, 1)
+    assert sum(counts.values()) == len(PEOPLE) == len(found)
+    assert (counts["condition"], counts["permission"], counts["holdout"] + counts["member"]) == (10, 5, 25)
+    assert 0 < counts["holdout"] < 25
+    fewer = judged(people(spark, gold=10), "vip", rule, state_of(spark, *PEOPLE)).collect()
+    assert all(r["outcome"] == found[r["person_id"]] for r in fewer if r["outcome"] in ("holdout", "member"))
+    share = spark.range(20000).select(F.col("id").cast("string").alias("person_id"))
+    assert 0.28 < share.where(held_out("vip", 0.3)).count() / 20000 < 0.32
+
+
+def test_too_few_is_nobody():
+    assert funnel({"condition": 3, "member": 4, "holdout": 1}, 6) == {
+        "condition": 3, "permission": 0, "holdout": 0, "min_size": 5, "member": 0,
+    }  # fmt: skip
+
+
+def test_old_scores_say_nothing(spark):
+    scores = table(
+        spark,
+        """
+        person_id string | model string | as_of date | score double | percentile double
+        old              | churn        | 2026-05-01 | 0.9          | 0.9
+        new              | churn        | 2026-05-20 | 0.1          | 0.1
+        new              | churn        | 2026-05-25 | 0.2          | 0.2
+        late             | churn        | 2026-06-02 | 0.8          | 0.8
+        """,
+    )
+    found = fresh(scores, date(2026, 6, 1), 20, ["churn", "propensity"]).collect()
+    assert [tuple(r) for r in found] == [("new", 0.2, 0.2, None, None)]
+
+
+def test_since_is_kept_and_a_rerun_changes_nothing(spark):
+    rows = table(
+        spark,
+        """
+        audience string | person_id string | purpose string | consent_id string | outcome string
+        vip             | stays            | mail           | c2                | member
+        vip             | back             | mail           | c2                | holdout
+        vip             | new              | mail           | c2                | member
+        """,
+    )
+    previous = table(
+        spark,
+        """
+        audience string | person_id string | since date | left date  | arm string | consent_id string | purpose string
+        vip             | stays            | 2026-01-01 |            | treatment  | c1                | mail
+        vip             | goes             | 2026-01-01 |            | treatment  | c1                | mail
+        vip             | back             | 2026-01-01 | 2026-02-01 | treatment  | c1                | mail
+        vip             | gone             | 2026-01-01 | 2026-02-01 | treatment  | c1                | mail
+        vip             | mistake          | 2026-06-01 |            | treatment  | c1                | mail
+        """,
+    )
+    first = members(rows, previous, date(2026, 6, 1))
+    expected = {
+        ("back", "2026-06-01", None, "holdout", "c2"),
+        ("goes", "2026-01-01", "2026-06-01", "treatment", "c1"),
+        ("gone", "2026-01-01", "2026-02-01", "treatment", "c1"),
+        ("new", "2026-06-01", None, "treatment", "c2"),
+        ("stays", "2026-01-01", None, "treatment", "c2"),
+    }
+    for found in (first, members(rows, first, date(2026, 6, 1))):
+        got = {
+            (r["person_id"], str(r["since"]), r["left"] and str(r["left"]), r["arm"], r["consent_id"])
+            for r in found.collect()
+        }
+        assert got == expected
+
+
+def put(lake, name: str, frame, **more) -> None:
+    """Write `frame` with the contract's other columns null, or with what a required one of its type may hold."""
+    moment = F.lit("2026-05-01").cast("timestamp")
+    fill = {"timestamp": moment, "date": F.lit("2026-05-01").cast("date"), "boolean": F.lit(False)}
+    fill |= {"bigint": F.lit(0), "int": F.lit(0), "string": F.lit("crm"), "array<string>": F.array(F.lit("crm"))}
+    for column, spec in lake.contract(name).columns.items():
+        if column not in frame.columns:
+            value = fill[spec.type] if spec.required else F.lit(None)
+            frame = frame.withColumn(column, value.cast(spec.type))
+    lake.write(name, frame, **more)
+
+
+@pytest.fixture
+def job(spark, conf, lake, tmp_path):
+    """Forty people, thirty of them gold, a no from p00, a word of everybody but p29; two destinations."""
+    keys = [(f"crm|{p}", p, f"{p}@x.org", f"c{p}", "withdrawn" if p == "p00" else "granted") for p in PEOPLE]
+    names = ["subject_key", "person_id", "value", "record_id", "status"]
+    base = spark.createDataFrame(keys, names).withColumn("namespace", F.lit("email"))
+    put(lake, "identity.members", base.withColumn("valid_to", F.lit(None).cast("date")))
+    put(lake, "silver.identifiers", base)
+    about = {"purpose": F.lit("marketing_email"), "channel": F.lit("email")}
+    said = base.where("person_id <> 'p29'").withColumns(about)
+    put(lake, "silver.consents", said, on=date(2026, 5, 1))
+    named = people(spark).withColumns({
+        "email": F.when(F.col("person_id") != "p01", F.concat("person_id", F.lit("@x.org"))),
+        "first_name": F.when(F.col("person_id") == "p02", '=cmd|"x",1').otherwise("Ada"),
+        "phone": F.lit("+442079460958"),
+    })  # fmt: skip
+    put(lake, "gold.profiles", named)
+    shared = {"description": "", "protocol": "s3_files", "audiences": ["vip"]}
+    crm = {"person_id": {"column": "person_id"}, "email": {"column": "email", "normaliser": "email"},
+           "first_name": {"column": "first_name"}, "phone": {"column": "phone"}}  # fmt: skip
+    ads = {"email": {"column": "email", "normaliser": "email"}}
+    destinations = {
+        "crm": {"prefix": "crm", "fields": crm, "may_leave": ["none", "pseudonym", "direct"], "max_rows_per_file": 20},
+        "ads": {"prefix": "ads/g", "fields": ads, "normalisers": "google_2026_11", "format": "json",
+                "compression": "gzip"},
+    }  # fmt: skip
+    found = {name: Destination.model_validate(shared | body) for name, body in destinations.items()}
+    mine = conf.model_copy(update={"audiences": {"vip": RULE}, "destinations": found})
+    for name, spec in found.items():
+        assert problems(mine, name, spec) == []
+    exports = str(tmp_path / "exports")
+    at = datetime(2026, 6, 1, 5, tzinfo=UTC)
+    return Job(spark, lake, mine, "conf", "local", DAY, at, "run", str(tmp_path), exports)
+
+
+def follow(get) -> tuple[dict, list[bytes]]:
+    """What a reader gets who knows the pointer only: manifest and files, every one checked against its SHA-256."""
+    pointer = json.loads(get("latest.json"))
+    body = get(pointer["manifest"])
+    assert hashlib.sha256(body).hexdigest() == pointer["manifest_sha256"]
+    manifest, files = json.loads(body), []
+    for told in manifest["files"]:
+        files.append(get(told["path"]))
+        assert (len(files[-1]), hashlib.sha256(files[-1]).hexdigest()) == (told["bytes"], told["sha256"])
+    assert sum(told["rows"] for told in manifest["files"]) == manifest["rows"] == pointer["rows"]
+    return manifest, files
+
+
+def crm_rows(files: list[bytes]) -> dict[str, dict]:
+    return {row["person_id"]: row for body in files for row in csv.DictReader(io.StringIO(body.decode(), newline=""))}
+
+
+def test_delivery_to_a_local_folder(job):
+    audiences_job.run(job)
+    told = summary(job.lake.read("activation.funnels"), job.as_of)["vip"]
+    assert told["members"] == 28 and told["excluded"]["condition"] == 10 and told["excluded"]["permission"] == 2
+    first = deliver_job.run(job)
+    assert [(e["destination"], e["files"], e["rows"]) for e in first] == [("ads", 1, 27), ("crm", 2, 28)]
+    manifest, files = follow(lambda key: (Path(job.exports) / "crm" / key).read_bytes())
+    rows = crm_rows(files)
+    assert set(rows) == set(PEOPLE[1:29])
+    assert rows["p02"]["first_name"] == '\'=cmd|"x",1'
+    assert (rows["p01"]["email"], rows["p03"]["phone"]) == ("", "+442079460958")
+    ledger = job.lake.read("activation.sent").where("destination = 'ads'").collect()
+    sent = {(r["field"], r["value_hash"]) for r in ledger}
+    assert sent == {("email", sha(f"{p}@x.org")) for p in PEOPLE[2:29]}
+    again = deliver_all(job)
+    assert again == first
+    assert job.lake.read("activation.deliveries").count() == 4
+    assert len(list((Path(job.exports) / "crm" / "deliveries").iterdir())) == 1
+
+
+def test_permission_is_asked_again_and_a_crash_is_mended(job):
+    audiences_job.run(job)
+    deliver_all(job)
+    word = job.lake.read("silver.consents").where("record_id = 'cp05'").withColumns(
+        {"status": F.lit("withdrawn"), "record_id": F.lit("n"), "event_time": F.lit("2026-05-30").cast("timestamp"),
+         "ingest_date": F.lit(DAY)})  # fmt: skip
+    job.lake.write("silver.consents", word, on=DAY)
+    deliveries = job.lake.read("activation.deliveries")
+    job.lake.spark.sql(f"DELETE FROM delta.`{job.lake.location('activation.deliveries')}` WHERE status = 'confirmed'")
+    found = {e["destination"]: e["rows"] for e in deliver_all(job)}
+    assert found == {"ads": 26, "crm": 27}
+    assert deliveries.count() == 4
+    status = {(r["destination"], r["status"]): 0 for r in job.lake.read("activation.deliveries").collect()}
+    assert len(status) == 4 and job.lake.read("activation.deliveries").count() == 8
+    _, files = follow(lambda key: (Path(job.exports) / "crm" / key).read_bytes())
+    assert "p05" not in crm_rows(files)
+
+
+def free_port() -> int:
+    with socket.socket() as one:
+        one.bind(("127.0.0.1", 0))
+        return one.getsockname()[1]
+
+
+def serve(**env: str):
+    port = free_port()
+    command = [str(Path(sys.executable).parent / "moto_server"), "-H", "127.0.0.1", "-p", str(port)]
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
+    server = subprocess.Popen(command, env=os.environ | env, **quiet)
+    for _ in range(150):
+        with socket.socket() as one:
+            if one.connect_ex(("127.0.0.1", port)) == 0:
+                return server, f"http://127.0.0.1:{port}"
+        time.sleep(0.2)
+    raise RuntimeError("moto_server did not start")
+
+
+@pytest.fixture
+def keys(monkeypatch):
+    monkeypatch.setenv("TEST_KEY", "key-of-the-test")
+    monkeypatch.setenv("TEST_SECRET", "secret-of-the-test")
+    return {"path_style": True, "access_key_env": "TEST_KEY", "secret_key_env": "TEST_SECRET", "timeout_seconds": 5}
+
+
+@pytest.fixture
+def s3(keys):
+    server, endpoint = serve()
+    yield S3(endpoint=endpoint, **keys)
+    server.terminate()
+    server.wait()
+
+
+def on_s3(job: Job, s3: S3, exports: str) -> Job:
+    hadoop = job.spark._jsc.hadoopConfiguration()
+    for key, value in s3_settings(s3).items():
+        hadoop.set(key.removeprefix("spark.hadoop."), value)
+    conf = job.conf.model_copy(update={"env": job.conf.env.model_copy(update={"s3": s3})})
+    return Job(**{**vars(job), "conf": conf, "exports": exports})
+
+
+def test_delivery_to_s3(job, s3):
+    client = boto3.client("s3", endpoint_url=s3.endpoint, region_name="us-east-1",
+                          aws_access_key_id="reader", aws_secret_access_key="reader")  # fmt: skip
+    client.create_bucket(Bucket="out")
+    here = on_s3(job, s3, "s3a://out/cdp")
+    audiences_job.run(here)
+    first = deliver_all(here)
+
+    def get(key: str) -> bytes:
+        return client.get_object(Bucket="out", Key=f"cdp/crm/{key}")["Body"].read()
+
+    manifest, files = follow(get)
+    assert set(crm_rows(files)) == set(PEOPLE[1:29])
+    assert first[1]["uri"] == f"s3a://out/cdp/crm/deliveries/{manifest['delivery_id']}"
+    before = {o["Key"]: o["LastModified"] for o in client.list_objects_v2(Bucket="out")["Contents"]}
+    assert deliver_all(here) == first
+    assert {o["Key"]: o["LastModified"] for o in client.list_objects_v2(Bucket="out")["Contents"]} == before
+    with pytest.raises(DeliveryError, match=r"bucket nowhere.*NoSuchBucket.*`exports:`"):
+        deliver_all(on_s3(job, s3, "s3a://nowhere/cdp"))
+
+
+def test_an_unreachable_endpoint_is_told_quickly(job, keys):
+    s3 = S3(endpoint=f"http://127.0.0.1:{free_port()}", attempts=1, **keys)
+    begin = time.monotonic()
+    with pytest.raises(DeliveryError) as error:
+        deliver_all(on_s3(job, s3, "s3a://out/cdp"))
+    assert time.monotonic() - begin < 30
+    assert s3.endpoint in str(error.value) and "`s3.endpoint`" in str(error.value)
+    assert "secret-of" not in str(error.value)
+    assert not job.lake.exists("activation.deliveries")
+
+
+def test_wrong_credentials_are_told(keys):
+    server, endpoint = serve(INITIAL_NO_AUTH_ACTION_COUNT="0")
+    try:
+        with pytest.raises(DeliveryError) as error:
+            Bucket("s3a://out/cdp", S3(endpoint=endpoint, attempts=1, **keys)).put("latest.json", b"{}")
+    finally:
+        server.terminate()
+        server.wait()
+    told = str(error.value)
+    assert "credentials refused (InvalidAccessKeyId)" in told and "TEST_KEY" in told and endpoint in told
+    assert "key-of" not in told and "secret-of" not in told
