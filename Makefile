@@ -8,7 +8,7 @@ export SPARK_LOCAL_IP := 127.0.0.1
 export PYSPARK_PYTHON := $(abspath $(BIN)/python)
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: help setup check-tools jars jars-s3 demo test lint lock clean
+.PHONY: help setup check-tools jars jars-s3 demo test real bench lint lock clean
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
@@ -40,6 +40,12 @@ demo: setup ## generate a retailer and run every step on it (PEOPLE=5000 SEED=7)
 
 test: $(STAMP) jars-s3 ## all tests
 	$(BIN)/python -m pytest
+
+real: setup ## the same steps on real data in ../shared/data, where it is there
+	$(BIN)/python -m tests.real.run
+
+bench: setup ## seconds a step, memory, and growth from 1x to 10x people (PEOPLE=5000)
+	$(BIN)/python -m tests.benchmarks.run --people $(PEOPLE)
 
 lint: $(STAMP) ## ruff
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

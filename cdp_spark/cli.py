@@ -12,6 +12,7 @@ import click
 AREAS = {
     "run": "cdp_spark.runner:run_command",
     "demo": "cdp_spark.demo.cli:demo",
+    "quarantine": "cdp_spark.sources.cli:quarantine",
     "identity": "cdp_spark.identity.cli:identity",
 }
 

@@ -12,6 +12,7 @@ from datetime import UTC, datetime, timedelta
 from importlib import import_module
 
 import click
+from pyspark.errors import PySparkException
 
 from cdp_spark import job as jobs
 from cdp_spark.cli import day
@@ -100,6 +101,13 @@ def _run_one(job: Job, step: Step) -> float:
     except Exception as error:
         if type(error).__module__.startswith(("cdp_spark", "ml", "jobs")):
             raise RunError(f"step {step.name} failed: {error}", 3) from None
+        if isinstance(error, PySparkException) and not os.environ.get("CDP_TRACE"):
+            # Spark's words may hold a row's values or a whole plan: they are shown only to who asks for them
+            raise RunError(
+                f"step {step.name} failed in Spark ({type(error).__name__}, {error.getCondition() or 'no condition'}); "
+                "what was published before stays in force. CDP_TRACE=1 shows the whole trace",
+                3,
+            ) from None
         raise
 
 

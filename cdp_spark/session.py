@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import sys
 
@@ -67,4 +68,5 @@ def build(env: Env, *, name: str = "cdp", s3: bool = False, settings: dict[str, 
         builder = builder.config(key, value)
     spark = builder.getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
+    logging.getLogger("SQLQueryContextLogger").disabled = True  # it prints plans, and with them a query's literals
     return spark

@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 
 from cdp_spark.job import Job
 from ml.predict import predictor
-from ml.spec import ModelSpec, shipped
+from ml.spec import ModelSpec, applicable
 from ml.train import registry
 
 
@@ -24,7 +24,7 @@ def score_all(job: Job, permitted: DataFrame | None = None) -> None:
     if permitted is not None:
         people = people.join(permitted.select("person_id").distinct(), "person_id", "left_semi")
     snapshot = f"gold.features@{job.lake.reads.get('gold.features')}"
-    for name, module in shipped().items():
+    for name, module in applicable(job).items():
         version = models.champion(name)
         if version is None:
             job.warn(f"{name} has no champion: no new scores")

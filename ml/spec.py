@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import pkgutil
+from collections.abc import Collection
 from dataclasses import dataclass
 from datetime import date, timedelta
 from importlib import import_module
 from types import ModuleType
 from typing import Literal
+
+from cdp_spark.config.cross import columns_of
+from cdp_spark.job import Job
 
 
 @dataclass(frozen=True)
@@ -36,6 +40,23 @@ class ModelSpec:
     def observed(self, as_of: date) -> date:
         """The newest snapshot whose label window is over before `as_of`, its last day included."""
         return as_of - timedelta(self.gap_days + self.horizon_days + 1)
+
+
+def lacking(spec: ModelSpec, declared: Collection[str]) -> list[str]:
+    """Features that the model's question names and the deployment does not declare: such a model is not asked there."""
+    named = set() if spec.features == "all" else set(spec.features)
+    return sorted((columns_of(spec.eligible) | named) - set(declared) - {"person_id", "as_of"})
+
+
+def applicable(job: Job) -> dict[str, ModuleType]:
+    """The shipped models whose question this deployment's features can ask; the others are told in the log."""
+    found = {}
+    for name, module in shipped().items():
+        if missing := lacking(module.SPEC, job.conf.features):
+            job.log(f"{name}: not asked, as conf/features.yml lacks {', '.join(missing)}")
+        else:
+            found[name] = module
+    return found
 
 
 def shipped() -> dict[str, ModuleType]:

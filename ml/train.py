@@ -13,7 +13,7 @@ from cdp_spark.gold.features import inputs
 from cdp_spark.job import Job
 from ml.dataset import Examples, examples, feature_names, labelled, snapshots
 from ml.judge import Verdict, judged
-from ml.spec import ModelSpec, shipped
+from ml.spec import ModelSpec, applicable
 from ml.tracking import Registry
 
 
@@ -28,7 +28,7 @@ def train_due(job: Job, permitted: DataFrame | None = None) -> None:
     permitted: person_id of those whose data may be used for profiling; None where no consent applies.
     """
     models, done = registry(job), []
-    due = [module for name, module in shipped().items() if is_due(job, models, name)]
+    due = [module for name, module in applicable(job).items() if is_due(job, models, name)]
     if not due:
         job.log("no model is due")
         return

@@ -81,20 +81,22 @@ def land(job: Job, name: str, source: Source, landing: int) -> Landed:
     rows = judged(raw.rows, source, job.date, max_chars=base.max_field_chars, tolerance=base.future_tolerance)
     rows = rows.persist(StorageLevel.MEMORY_AND_DISK)
     try:
-        return _write(job, name, source, rows, landing)
+        return write_rows(job, name, source, rows, landing)
     finally:
         rows.unpersist()
 
 
-def _write(job: Job, name: str, source: Source, rows: DataFrame, landing: int) -> Landed:
+def write_rows(job: Job, name: str, source: Source, rows: DataFrame, landing: int) -> Landed:
+    """Write judged `rows` of one source's day to bronze and quarantine, in place of what an earlier try wrote."""
     good = deduplicated(rows.where("rule IS NULL"), source).persist(StorageLevel.MEMORY_AND_DISK)
     clashes = good.where("rule IS NOT NULL AND _copy = 1").drop("_copy", "_rival")
     bad = rows.where("rule IS NOT NULL").unionByName(clashes)
     counts = rows.agg(F.count(F.lit(1)).alias("all"), F.count("rule").alias("bad")).first()
     total, broken = counts["all"], counts["bad"] + clashes.count()
     kept = good.where("rule IS NULL AND _copy = 1")
-    job.lake.quarantine(f"bronze.{name}", quarantined(bad, name, job.date), job.date, rows=broken)
+    aside = quarantined(bad, name, job.date)
     if total and broken > source.max_bad_share * total:
+        job.lake.quarantine(f"bronze.{name}", aside, job.date, rows=broken)
         worst = bad.groupBy("rule").count().orderBy(F.desc("count"), "rule").first()
         raise SourceError(
             f"source {name}: {broken} of {total} rows are bad (most: {worst['rule']}, {worst['count']}), more than "
@@ -103,6 +105,8 @@ def _write(job: Job, name: str, source: Source, rows: DataFrame, landing: int) -
     _refuse_shrunk(job, name, source, kept)
     landed_at = F.lit(job.run_at.replace(tzinfo=None)).cast("timestamp")
     written = job.lake.write(f"bronze.{name}", bronze_rows(kept, name, landing, landed_at), on=job.date)
+    # bronze first: a crash in between leaves a replayed row in both tables, never in neither
+    job.lake.quarantine(f"bronze.{name}", aside, job.date, rows=broken)
     good.unpersist()
     account = Landed(name, total, written.rows, broken, total - written.rows - broken)
     job.log(f"{name}: {total} rows in, {written.rows} landed, {broken} bad, {account.deduplicated} repeated")
