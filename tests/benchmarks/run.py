@@ -1,0 +1,132 @@
+"""`make bench`: the demo at 1x and 10x people, each in a process of its own: seconds a step, memory, growth, reruns."""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import os
+import subprocess
+import sys
+import time
+from datetime import date
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+OUT = ROOT / "build" / "bench"
+DAY = date(2026, 1, 30)
+EXEMPT = ("governance.runs", "governance.audit")  # they tell of runs, so each run adds to them
+RUN_FACTS = ("_landed_at", "run_id", "recorded_at", "run_at")
+
+
+def tree(root: int) -> list[int]:
+    """The process `root` and all below it."""
+    parents = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
+            try:
+                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
+            except OSError:
+                continue
+    found = [root]
+    for one in found:
+        found += [pid for pid, parent in parents.items() if parent == one]
+    return found
+
+
+def peak(pids: list[int]) -> float:
+    """GiB that the processes hold together at this moment."""
+    pages = 0
+    for pid in pids:
+        try:
+            pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+        except OSError:
+            continue
+    return pages * os.sysconf("SC_PAGE_SIZE") / 2**30
+
+
+def measured(command: list[str], log: Path) -> tuple[float, float]:
+    """(seconds, peak GiB of the whole process tree, read twice a second) of a command. Raises where it fails."""
+    begin, most = time.monotonic(), 0.0
+    with log.open("w") as file:
+        process = subprocess.Popen(command, stdout=file, stderr=file, cwd=ROOT)
+        while process.poll() is None:
+            most = max(most, peak(tree(process.pid)))
+            try:
+                process.wait(0.5)
+            except subprocess.TimeoutExpired:
+                continue
+    if process.returncode:
+        raise SystemExit(f"{' '.join(command)} ended with {process.returncode}; its output is in {log}")
+    return time.monotonic() - begin, most
+
+
+def contents(lake: str) -> dict[str, tuple[int, int]]:
+    """(rows, order-free checksum) of every table, without facts of the run."""
+    from pyspark.sql import functions as F
+
+    from cdp_spark import session
+    from cdp_spark.config.load import load
+    from cdp_spark.governance.publish import table_names
+    from cdp_spark.job import Job
+    from cdp_spark.lake import Lake
+
+    conf = load(ROOT / "conf")
+    tables = Lake(session.build(conf.env), lake, conf.tables)
+    job = Job(tables.spark, tables, conf, "conf", "local", DAY, None, "bench", "", "")
+    found = {}
+    for name in table_names(job):
+        if name not in EXEMPT and tables.exists(name):
+            rows = tables.read(name).drop(*RUN_FACTS)
+            text = F.to_json(F.struct(*rows.columns))
+            row = rows.agg(F.count("*").alias("n"), F.sum(F.xxhash64(text).cast("decimal(38,0)")).alias("h")).first()
+            found[name] = (row["n"], int(row["h"] or 0))
+    return found
+
+
+def demo(people: int, seed: int) -> tuple[dict, float, float]:
+    out = OUT / str(people)
+    out.mkdir(parents=True, exist_ok=True)
+    command = [str(Path(sys.executable).with_name("cdp")), "demo", "run", "--out", str(out)]
+    seconds, memory = measured([*command, "--people", str(people), "--seed", str(seed)], OUT / f"{people}.log")
+    return json.loads((out / "summary.json").read_text()), seconds, memory
+
+
+def rerun(people: int) -> list[str]:
+    """Names of tables whose content a rerun of the same date changed."""
+    out = OUT / str(people)
+    before = contents(str(out / "lake"))
+    command = [str(Path(sys.executable).with_name("cdp")), "run", "--conf", "conf", "--lake", str(out / "lake")]
+    command += ["--drops", str(out / "drops"), "--exports", str(out / "exports"), "--date", str(DAY)]
+    seconds, _ = measured(command, OUT / f"{people}-rerun.log")
+    print(f"rerun of {DAY}: {seconds:.0f} s")
+    after = contents(str(out / "lake"))
+    return sorted(name for name in before if before[name] != after[name])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--people", type=int, default=5000)
+    parser.add_argument("--factor", type=int, default=10)
+    parser.add_argument("--seed", type=int, default=7)
+    given = parser.parse_args()
+    OUT.mkdir(parents=True, exist_ok=True)
+    small, seconds, memory = demo(given.people, given.seed)
+    print(f"{given.people:>8,} people: {seconds:6.0f} s, {memory:.1f} GiB", flush=True)
+    changed = rerun(given.people)
+    print(f"tables that the rerun changed: {', '.join(changed) or 'none'}", flush=True)
+    large, longer, more = demo(given.people * given.factor, given.seed)
+    print(
+        f"{given.people * given.factor:>8,} people: {longer:6.0f} s, {more:.1f} GiB, {longer / seconds:.2f} x the time"
+    )
+    times = {step["name"]: step["seconds"] for step in small["steps"]}
+    print(f"\n{'step':<12} {'1x s':>8} {f'{given.factor}x s':>8} {'ratio':>7} {'exponent':>9}")
+    for step in large["steps"]:
+        ratio = step["seconds"] / times[step["name"]]
+        exponent = math.log(ratio) / math.log(given.factor)
+        print(f"{step['name']:<12} {times[step['name']]:>8} {step['seconds']:>8} {ratio:>7.2f} {exponent:>9.2f}")
+    return 1 if changed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
