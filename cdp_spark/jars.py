@@ -155,11 +155,14 @@ def _keep(jar: Jar, path: Path, folder: Path) -> None:
 
 def main(args: list[str]) -> int:
     groups = {jar.group for jar in locked()}
-    if not args or args[0] != "fetch" or not set(args[1:]) <= groups:
-        print(f"usage: python -m cdp_spark.jars fetch [{'|'.join(sorted(groups))} ...]", file=sys.stderr)
+    if not args or args[0] not in ("fetch", "paths") or not set(args[1:]) <= groups:
+        print(f"usage: python -m cdp_spark.jars fetch|paths [{'|'.join(sorted(groups))} ...]", file=sys.stderr)
         return 2
     try:
-        fetch(args[1:] or ["core"])
+        if args[0] == "paths":
+            print(",".join(paths(args[1:] or ["core"])))  # what spark-submit's --jars takes
+        else:
+            fetch(args[1:] or ["core"])
     except JarError as error:
         print(error, file=sys.stderr)
         return 1

@@ -53,7 +53,7 @@ def build(env: Env, *, name: str = "cdp", s3: bool = False, settings: dict[str, 
     """
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     found = SETTINGS | {"spark.sql.shuffle.partitions": str(env.shuffle_partitions)}
-    if env.jars == "cache":
+    if env.jars == "cache" and "PYSPARK_GATEWAY_PORT" not in os.environ:  # spark-submit has brought its own by now
         groups = ["core", "s3"] if s3 else ["core"]
         found |= {"spark.jars": ",".join(jars.paths(groups)), "spark.driver.memory": env.driver_memory}
     if env.master:

@@ -2,8 +2,18 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from py4j.protocol import Py4JJavaError
 from pyspark.errors.exceptions.captured import CapturedException
 from pyspark.sql import SparkSession
+
+
+class StorageError(Exception):
+    """A place cannot be reached or used: says which, why as far as the store tells, and which settings decide."""
+
+    exit_code = 3
 
 
 class Storage:
@@ -17,9 +27,27 @@ class Storage:
         path = self._jvm.org.apache.hadoop.fs.Path(uri)
         return path.getFileSystem(self._conf), path
 
+    @contextmanager
+    def _telling(self, uri: str) -> Iterator[None]:
+        """Errors of the store as StorageError: its own words may name keys, so only their kind is told."""
+        try:
+            yield
+        except (Py4JJavaError, CapturedException) as error:
+            java = getattr(error, "java_exception", None)
+            kind = java.getClass().getSimpleName() if java else type(error).__name__
+            told = f"{uri} cannot be used ({kind})"
+            if uri.startswith("s3a://"):
+                told += (
+                    f": is the store at {self._conf.get('fs.s3a.endpoint') or 'the default endpoint'} up and reachable "
+                    "(`s3.endpoint` in conf/env), does the bucket exist, and do the environment variables that "
+                    "`s3.access_key_env` and `s3.secret_key_env` name hold keys that may use it?"
+                )
+            raise StorageError(told) from None
+
     def exists(self, uri: str) -> bool:
-        fs, path = self._open(uri)
-        return fs.exists(path)
+        with self._telling(uri):
+            fs, path = self._open(uri)
+            return fs.exists(path)
 
     def read(self, uri: str) -> str:
         """The file's text. Raises FileNotFoundError where there is none."""
@@ -36,7 +64,8 @@ class Storage:
         """Put `text` at `uri` whole or not at all: object stores put atomically, others rename into place."""
         fs, path = self._open(uri)
         if fs.getScheme() in ("s3a", "s3"):
-            self._put(fs, path, text, overwrite=True)
+            with self._telling(uri):
+                self._put(fs, path, text, overwrite=True)
             return
         part = self._jvm.org.apache.hadoop.fs.Path(f"{uri}.part")
         self._put(fs, part, text, overwrite=True)
@@ -45,17 +74,13 @@ class Storage:
 
     def create(self, uri: str, text: str) -> bool:
         """Put `text` at `uri` only if nothing is there: True if it was put. What the run lock rests on."""
-        fs, path = self._open(uri)
-        if fs.exists(path):
+        if self.exists(uri):
             return False
+        fs, path = self._open(uri)
         try:
             self._put(fs, path, text, overwrite=False)
-        except CapturedException as error:
-            if "exist" in str(error).lower() or "412" in str(error):
-                return False
-            raise
-        except Exception as error:
-            if type(error).__name__ == "Py4JJavaError" and fs.exists(path):
+        except (Py4JJavaError, CapturedException):
+            if self.exists(uri):  # somebody else was quicker
                 return False
             raise
         return True
@@ -73,8 +98,9 @@ class Storage:
 
     def files(self, uri: str) -> list[str]:
         """Paths of the files that a glob below any file system matches, sorted; [] where none does."""
-        fs, path = self._open(uri)
-        found = fs.globStatus(path) or []
+        with self._telling(uri):
+            fs, path = self._open(uri)
+            found = fs.globStatus(path) or []
         return sorted(str(status.getPath().toString()) for status in found if status.isFile())
 
     def size(self, uri: str) -> int:

@@ -58,6 +58,25 @@ def digits(col: Column, region: str = "") -> Column:
     return F.when(tidy.rlike(r"^[0-9]+$"), tidy)
 
 
+def money(col: Column, region: str = "") -> Column:
+    """An amount as plain text: '1.234,56 €', '£1,234.56', '(12.50)' and '-12,5' as 1234.56, 1234.56, -12.50, -12.5.
+
+    A single separator with one or two digits after it, or a point in a plain number, is the decimal one; a lone comma
+    with three digits after it parts thousands. Null where anything but digits, separators, sign and currency is left.
+    """
+    text = F.regexp_replace(F.trim(col.cast("string")), r"(?i)[\s\u00a0\p{Sc}]|EUR|GBP|USD", "")
+    sign = F.when(text.rlike(r"^\(.*\)$|^-"), F.lit("-")).otherwise(F.lit(""))
+    bare = F.regexp_replace(text, r"^[+-]|^\(|\)$", "")
+    plain = bare.rlike(r"^[0-9]*\.?[0-9]+(?:[eE][+-]?[0-9]+)?$")
+    english = bare.rlike(r"^[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?$")
+    continental = bare.rlike(r"^[0-9]{1,3}(?:\.[0-9]{3})+,[0-9]+$|^[0-9]{1,3}(?:\.[0-9]{3}){2,}$|^[0-9]+,[0-9]{1,2}$")
+    return (
+        F.when(plain, F.concat(sign, bare))
+        .when(english, F.concat(sign, F.regexp_replace(bare, ",", "")))
+        .when(continental, F.concat(sign, F.regexp_replace(F.regexp_replace(bare, r"\.", ""), ",", ".")))
+    )
+
+
 def phone(col: Column, region: str = "GB") -> Column:
     """E.164 as Google's libphonenumber writes it, `region` for numbers without a country code; null where not valid.
 
@@ -96,6 +115,7 @@ NORMALISERS = {
     "postcode": postcode,
     "country": country,
     "digits": digits,
+    "money": money,
 }
 
 

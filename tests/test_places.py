@@ -1,0 +1,108 @@
+"""The same job where users run it: spark-submit in a process of its own, and a lake and drops on S3."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import boto3
+import pytest
+
+from cdp_spark import jars
+from tests.conftest import ROOT
+from tests.drops import DAY1, write
+
+BIN = Path(sys.executable).parent
+DAY = ["--date", DAY1]
+
+
+def environment(**more: str) -> dict[str, str]:
+    own = {"PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1", "PYTHONPATH": str(ROOT)}
+    return os.environ | own | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"} | more
+
+
+def run(command: list[str], **more: str) -> subprocess.CompletedProcess:
+    return subprocess.run(command, env=environment(**more), cwd=ROOT, capture_output=True, text=True, timeout=280)
+
+
+def test_spark_submit_runs_a_step(tmp_path):
+    drops = write(tmp_path / "drops")
+    places = ["--lake", str(tmp_path / "lake"), "--drops", str(drops)]
+    submit = [str(BIN / "spark-submit"), "--master", "local[2]", "--jars", ",".join(jars.paths(["core"]))]
+    done = run([*submit, "jobs/ingest.py", "--conf", "conf", "--env", "local", *places, *DAY])
+    assert done.returncode == 0, done.stderr[-2000:]
+    assert (tmp_path / "lake" / "bronze" / "crm" / "_delta_log").is_dir()
+    assert "example.com" not in done.stdout + done.stderr
+
+
+@pytest.fixture
+def s3(tmp_path):
+    """(endpoint, client) of a real S3 server on loopback that this test starts and stops."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    server = subprocess.Popen([str(BIN / "moto_server"), "-H", "127.0.0.1", "-p", str(port)],
+                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
+    endpoint = f"http://127.0.0.1:{port}"
+    try:
+        client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", aws_access_key_id="k",
+                              aws_secret_access_key="s")  # fmt: skip
+        wait_for(endpoint, server)
+        client.create_bucket(Bucket="shop")
+        yield endpoint, client
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def wait_for(endpoint: str, server: subprocess.Popen) -> None:
+    for _ in range(600):
+        try:
+            urllib.request.urlopen(endpoint, timeout=5)
+            return
+        except OSError:
+            if server.poll() is not None:
+                raise RuntimeError("moto_server ended before it listened") from None
+            try:
+                server.wait(0.1)
+            except subprocess.TimeoutExpired:
+                continue
+
+
+def test_a_lake_and_drops_on_s3(s3, tmp_path):
+    endpoint, client = s3
+    for path in write(tmp_path / "drops").rglob("*.*"):
+        client.upload_file(str(path), "shop", f"drops/{path.relative_to(tmp_path / 'drops')}")
+    conf = shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    s3_block = f"s3: {{endpoint: '{endpoint}', path_style: true, access_key_env: KEY, secret_key_env: SECRET}}"
+    places = "lake: s3://shop/lake\ndrops: s3://shop/drops\nmlflow_uri: sqlite:///unused.db\n"
+    (conf / "env" / "s3.yml").write_text(f"master: local[2]\ndriver_memory: 2g\n{places}{s3_block}\n")
+    command = [str(BIN / "cdp"), "run", "--conf", str(conf), "--env", "s3", *DAY, "--to", "ingest"]
+    done = run(command, KEY="k", SECRET="not-to-be-shown")
+    assert done.returncode == 0, done.stderr[-2000:]
+    keys = {found["Key"] for found in client.list_objects_v2(Bucket="shop", Prefix="lake/")["Contents"]}
+    assert "lake/summary.json" in keys and any(key.startswith("lake/bronze/web/_delta_log/") for key in keys)
+    assert not any("lock.json" in key for key in keys)
+    summary = json.loads(client.get_object(Bucket="shop", Key="lake/summary.json")["Body"].read())
+    assert summary["steps"][0]["rows"]["bronze.web"] == 5
+    assert "not-to-be-shown" not in done.stdout + done.stderr
+
+
+def test_an_s3_that_does_not_answer_is_told(tmp_path):
+    conf = shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    keys = "access_key_env: KEY, secret_key_env: SECRET, attempts: 1, timeout_seconds: 2"
+    s3_block = f"s3: {{endpoint: 'http://127.0.0.1:9', path_style: true, {keys}}}"
+    (conf / "env" / "s3.yml").write_text(
+        f"master: local[1]\ndriver_memory: 1g\nmlflow_uri: sqlite:///unused.db\n{s3_block}\n"
+    )
+    command = [str(BIN / "cdp"), "run", "--conf", str(conf), "--env", "s3", *DAY, "--lake", "s3a://shop/lake"]
+    done = run([*command, "--drops", str(tmp_path)], KEY="k", SECRET="not-to-be-shown")
+    assert done.returncode == 3
+    assert "http://127.0.0.1:9" in done.stderr and "s3.endpoint" in done.stderr and "Traceback" not in done.stderr
+    assert "not-to-be-shown" not in done.stderr
