@@ -43,7 +43,7 @@ class Delivery(NamedTuple):
 
 def deliver_all(job: Job) -> list[dict]:
     """Every destination of the deployment; `exports` of this run's date afterwards."""
-    state = permission(job).persist()
+    state = permission(job).persist() if job.conf.destinations else None
     for name, spec in job.conf.destinations.items():
         store = objects(f"{job.exports}/{spec.prefix}", job.conf.env.s3)
         deliver(job, name, spec, store, state)
