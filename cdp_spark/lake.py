@@ -72,11 +72,19 @@ class Lake:
 
     def version(self, name: str) -> int | None:
         """Newest version of a table; None where it is not there yet."""
-        return self._table(name).history(1).first()["version"] if self.exists(name) else None
+        if not self.exists(name):
+            return None
+        if self.catalog:
+            return self._table(name).history(1).first()["version"]
+        # Delta's public API tells a version by a Spark job over the history: forty times the cost, and each read asks
+        jvm, none = self.spark._jvm, self.spark._jvm.scala.Option.empty()
+        path = jvm.org.apache.hadoop.fs.Path(self.location(name))
+        log = jvm.org.apache.spark.sql.delta.DeltaLog.forTable(self.spark._jsparkSession, path)
+        return log.update(False, none, none).version()
 
     def read(self, name: str, version: int | None = None) -> DataFrame:
         """The table with its contract's columns; an empty frame where nothing was written yet."""
-        wanted = schema(self.spark, self.contract(name))
+        wanted = schema(self.contract(name))
         if not self.exists(name):
             return self.spark.createDataFrame([], wanted)
         self.reads[name] = self.version(name) if version is None else version
@@ -216,9 +224,9 @@ class Lake:
         }
         return json.dumps(facts, sort_keys=True)
 
-    def commits(self, name: str) -> DataFrame:
-        """One row per commit of this project to a table: version, timestamp, userMetadata (the audit facts as JSON)."""
-        found = self._table(name).history().select("version", "timestamp", "userMetadata")
+    def commits(self, name: str, last: int) -> DataFrame:
+        """The `last` newest commits to a table that are this project's: version, timestamp, userMetadata (facts)."""
+        found = self._table(name).history(last).select("version", "timestamp", "userMetadata")
         return found.where(F.get_json_object("userMetadata", "$.run_id").isNotNull())
 
 

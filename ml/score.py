@@ -8,6 +8,7 @@ import cloudpickle
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
+from cdp_spark.contracts import fingerprint
 from cdp_spark.job import Job
 from ml.predict import predictor
 from ml.spec import ModelSpec, applicable
@@ -21,9 +22,9 @@ def score_all(job: Job, permitted: DataFrame | None = None) -> None:
     """
     known, models, done, names = job.lake.read("gold.features"), registry(job), [], []
     people = known.where(F.col("as_of") == F.lit(job.as_of))
+    snapshot = fingerprint(people)
     if permitted is not None:
         people = people.join(permitted.select("person_id").distinct(), "person_id", "left_semi")
-    snapshot = f"gold.features@{job.lake.reads.get('gold.features')}"
     for name, module in applicable(job).items():
         version = models.champion(name)
         if version is None:

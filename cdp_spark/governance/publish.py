@@ -17,9 +17,8 @@ OWN = ("governance.audit", "governance.runs")
 
 def publish(job: Job) -> None:
     """Add the run's commits to governance.audit, then the run with the version of each table to governance.runs."""
-    names = [name for name in table_names(job) if job.lake.exists(name)]
-    job.lake.write("governance.audit", audit(job, names))
-    versions = {name: job.lake.version(name) for name in names}
+    versions = {name: version for name in table_names(job) if (version := job.lake.version(name)) is not None}
+    job.lake.write("governance.audit", audit(job, unaudited(job, versions)))
     steps = [step.name for step in STEPS]
     status = "partial" if job.warnings else "published"
     row = (job.run_id, job.date, job.run_at.replace(tzinfo=None), status, digest(job.conf_dir), commit(), versions,
@@ -35,11 +34,22 @@ def table_names(job: Job) -> list[str]:
     return sorted(written | {f"bronze.{name}" for name in job.conf.sources})
 
 
-def audit(job: Job, names: list[str]) -> DataFrame:
-    """One row per commit to the tables `names`, from the facts that each commit carries."""
+def unaudited(job: Job, versions: dict[str, int]) -> dict[str, int]:
+    """How many of its newest commits governance.audit does not know yet, by table; `versions` are the newest."""
+    known = job.lake.read("governance.audit").groupBy("table_name").agg(F.max("version").alias("version"))
+    seen = {row["table_name"]: row["version"] for row in known.collect()}  # one row a table
+    # a table younger than its audit was made anew: all its commits are told again, those that are known stay once
+    missing = {name: v - seen[name] if seen.get(name, v + 1) <= v else v + 1 for name, v in versions.items()}
+    return {name: count for name, count in missing.items() if count}
+
+
+def audit(job: Job, last: dict[str, int]) -> DataFrame:
+    """One row per commit among the `last` newest of each table, from the facts that each commit carries."""
     facts = "run_id string, step string, mode string, rows bigint, quarantined bigint, checks string, " \
             "reads map<string,bigint>, user string"  # fmt: skip
-    commits = [job.lake.commits(name).withColumn("table_name", F.lit(name)) for name in names]
+    if not last:
+        return job.lake.read("governance.audit").limit(0)
+    commits = [job.lake.commits(name, count).withColumn("table_name", F.lit(name)) for name, count in last.items()]
     rows = reduce(lambda a, b: a.unionByName(b), commits).withColumn("f", F.from_json("userMetadata", facts))
     return rows.select(
         "table_name",
