@@ -6,12 +6,13 @@ from typing import NamedTuple
 
 
 class Step(NamedTuple):
-    """One job: `jobs/<name>.py`, the tables it reads and writes, and what it is for."""
+    """One job: `jobs/<name>.py`, the tables it reads and writes, what it is for, and how often a schedule runs it."""
 
     name: str
     about: str
     reads: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
+    every: str = "day"
 
 
 SILVER = (
@@ -80,6 +81,7 @@ STEPS = (
             "gold.profiles",
         ),
         ("ml.trainings",),
+        every="week",
     ),
     Step(
         "score",
