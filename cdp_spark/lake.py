@@ -216,6 +216,20 @@ class Lake:
         }
         return json.dumps(facts, sort_keys=True)
 
+    def optimize(self, name: str, since: date) -> None:
+        """Join small files, and order rows by the contract's `cluster`; of a by_date table the days from `since` on."""
+        table, work = self.contract(name), self._table(name).optimize()
+        if table.mode == "by_date":
+            work = work.where(f"{table.date} >= '{since}'")
+        if table.cluster:
+            work.executeZOrderBy(list(table.cluster))
+        else:
+            work.executeCompaction()
+
+    def vacuum(self, name: str, days: int) -> None:
+        """Delete files that no version of the last `days` days holds: older versions can then be read no more."""
+        self._table(name).vacuum(24 * days)
+
     def commits(self, name: str) -> DataFrame:
         """One row per commit of this project to a table: version, timestamp, userMetadata (the audit facts as JSON)."""
         found = self._table(name).history().select("version", "timestamp", "userMetadata")

@@ -119,11 +119,16 @@ STEPS = (
     Step("publish", "pin the versions that belong together", (), ("governance.audit", "governance.runs")),
 )
 
+# Care for the tables themselves: part of no day's run.
+UPKEEP = (Step("maintain", "compact, cluster and vacuum every table", every="week"),)
+
 NAMES = tuple(step.name for step in STEPS)
 
 
 def upstream(step: Step) -> list[str]:
     """Names of the steps that write what `step` reads; `publish` follows all others."""
+    if step in UPKEEP:
+        return []
     if step.name == "publish":
         return [other.name for other in STEPS if other.name != "publish"]
     before = STEPS[: NAMES.index(step.name)]

@@ -21,7 +21,7 @@ from cdp_spark.jars import JarError
 from cdp_spark.job import Job
 from cdp_spark.lock import RunError, lock
 from cdp_spark.marks import begin, finish, marks, of_run
-from cdp_spark.pipeline import Step, between, upstream
+from cdp_spark.pipeline import UPKEEP, Step, between, upstream
 from cdp_spark.storage import Storage, StorageError
 
 PLACES = [
@@ -155,6 +155,11 @@ def run_command(conf_dir, env, lake, drops, exports, text, from_date, to_date, f
         raise RunError(str(error), 2) from None
 
 
+def named(name: str) -> list[Step]:
+    """The one step of a job's file, also one that is part of no day's run. Raises ValueError where there is none."""
+    return [step for step in UPKEEP if step.name == name] or between(name, name)
+
+
 def main(run: Callable[[Job], None]) -> None:
     """Start one job under spark-submit: `spark-submit jobs/<step>.py --conf DIR --env NAME --date D ...`.
 
@@ -170,7 +175,7 @@ def main(run: Callable[[Job], None]) -> None:
     def command(conf_dir, env, lake, drops, exports, text, run_id, hold, accept) -> None:
         job = jobs.start(conf_dir, env, day(text), lake=lake, drops=drops, exports=exports, run_id=run_id)
         refuse_older(job, job.date)
-        run_steps(job, between(name, name), hold=hold, accept=accept)
+        run_steps(job, named(name), hold=hold, accept=accept)
         if name == "publish":
             finished(job, of_run(marks(job), job.run_id))
 
