@@ -71,6 +71,10 @@ def needs_s3(conf: Conf, *uris: str | None) -> bool:
     return any((uri or "").startswith(("s3a://", "s3://")) for uri in places)
 
 
+def needs_jdbc(conf: Conf) -> bool:
+    return any(source.jdbc for source in conf.sources.values())
+
+
 def start(
     conf_dir: str,
     env: str,
@@ -87,7 +91,7 @@ def start(
     """A job on the deployment `conf_dir`, its configuration checked before Spark starts. Raises ConfError."""
     conf = load(conf_dir, env)
     root = place("lake", lake or conf.env.lake)
-    spark = session.build(conf.env, s3=needs_s3(conf, root, drops, exports), settings=settings)
+    spark = session.build(conf.env, s3=needs_s3(conf, root, drops, exports), jdbc=needs_jdbc(conf), settings=settings)
     run_at = run_at or datetime.now(UTC)
     run_id = run_id or f"{run_at:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
     tables = Lake(spark, root, conf.tables, run_id=run_id, catalog=conf.env.catalog, on_write=on_write)
