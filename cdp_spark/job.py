@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 import time
 import uuid
@@ -52,8 +54,15 @@ class Job:
         return self.conf.env.mlflow_artifacts or f"{self.lake.root}/_mlflow/artifacts"
 
     def log(self, message: str) -> None:
-        """One line of progress, never a row's values."""
-        print(f"{datetime.now(UTC):%H:%M:%S} {self.lake.step:<12} {message}", file=sys.stderr, flush=True)
+        """One line of progress, never a row's values; a JSON object where the environment says CDP_LOG=json."""
+        now = datetime.now(UTC)
+        line = f"{now:%H:%M:%S} {self.lake.step:<12} {message}"
+        if os.environ.get("CDP_LOG") == "json":
+            level = "warning" if message.startswith("WARNING ") else "info"
+            told = {"at": now.isoformat(timespec="milliseconds"), "level": level, "run_id": self.run_id}
+            told |= {"date": str(self.date), "step": self.lake.step, "message": message.removeprefix("WARNING ")}
+            line = json.dumps(told)
+        print(line, file=sys.stderr, flush=True)
 
     def warn(self, message: str) -> None:
         """A line of progress that also ends in the run's row and summary."""

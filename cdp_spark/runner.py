@@ -6,7 +6,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
-from datetime import date, timedelta
+from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from importlib import import_module
 
@@ -111,6 +111,11 @@ def refuse_older(job: Job, last: date) -> None:
             f"--from-date {last} --to-date {newest} (Airflow: the DAG cdp_backfill)",
             2,
         )
+
+
+def opened(conf_dir, env, lake, drops=None, exports=None) -> Job:
+    """A job that only looks: for commands without a date. It stands at today, and needs no drops."""
+    return jobs.start(conf_dir, env, datetime.now(UTC).date(), lake=lake, drops=drops or lake or ".", exports=exports)
 
 
 def finished(job: Job, done: list[dict]) -> None:

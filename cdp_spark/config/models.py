@@ -51,6 +51,15 @@ class Gates(Strict):
     min_before: int = Field(1_000, ge=1)
 
 
+class Alerts(Strict):
+    """When `cdp health` raises an alert. Volumes are shares of a source's median of `history_days` landings."""
+
+    published_max_days: int = Field(1, ge=0, description="days between today and the newest published day")
+    volume_min: float = Field(0.5, ge=0)
+    volume_max: float = Field(2.0, ge=1)
+    history_days: int = Field(7, ge=1)
+
+
 class Base(Strict):
     """conf/base.yml: what holds for the whole deployment."""
 
@@ -64,6 +73,7 @@ class Base(Strict):
     lock_hours: int = Field(12, ge=1)
     lock_idle_minutes: int = Field(120, ge=1, description="pause between the steps of a run after which it is dead")
     gates: Gates = Gates()
+    alerts: Alerts = Alerts()
     retrain_after_days: int = Field(7, ge=0)
     seed: int = 42
 
