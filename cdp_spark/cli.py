@@ -14,6 +14,8 @@ AREAS = {
     "demo": "cdp_spark.demo.cli:demo",
     "quarantine": "cdp_spark.sources.cli:quarantine",
     "identity": "cdp_spark.identity.cli:identity",
+    "health": "cdp_spark.governance.health:health",
+    "lineage": "cdp_spark.governance.lineage:lineage",
 }
 
 
