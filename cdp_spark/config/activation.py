@@ -13,16 +13,39 @@ from cdp_spark.config.contract import Duration, Pii, Strict
 PLAIN = {"none": False, "email": False, "phone": False, "name": False, "postcode": False, "country": False}
 GOOGLE = {
     "none": False, "email": True, "phone": True, "given_name": True, "family_name": True, "country_code": False,
-    "postal_code": False,
+    "postal_code": False, "mobile_id": False, "user_id": False, "consent_status": False,
 }  # fmt: skip
 META = {
-    "none": False, "email": True, "phone": True, "given_name": True, "family_name": True, "gender": True,
-    "birth_year": True, "birth_month": True, "birth_day": True, "city": True, "zip": True, "country": True,
-    "madid": False,
+    "none": False, "email": True, "phone": True, "given_name": True, "first_initial": True, "family_name": True,
+    "gender": True, "birth_year": True, "birth_month": True, "birth_day": True, "city": True, "state": True,
+    "zip": True, "country": True, "madid": False, "extern_id": False, "lookalike_value": False,
 }  # fmt: skip
-NORMALISERS = {"plain_2026_11": PLAIN, "google_2026_11": GOOGLE, "meta_2026_11": META}
+TIKTOK = {"none": False, "email": True, "phone": True, "idfa": True, "aaid": True}
+LINKEDIN = {"none": False, "email": True, "email_sha512": True, "google_aid": False}
+NORMALISERS = {
+    "plain_2026_11": PLAIN,
+    "google_2026_11": GOOGLE,
+    "meta_2026_11": META,
+    "tiktok_2026_11": TIKTOK,
+    "linkedin_2026_11": LINKEDIN,
+}
 # Fields that a destination takes all of or none of (Google's AddressInfo).
 TOGETHER = {"google_2026_11": ("given_name", "family_name", "country_code", "postal_code")}
+# What the destination's own rules ask for in plain, though it tells who somebody is.
+PLAIN_BY_RULE = {
+    "google_2026_11": ("country_code", "postal_code", "mobile_id", "user_id"),
+    "meta_2026_11": ("madid", "extern_id"),
+    "tiktok_2026_11": (),
+    "linkedin_2026_11": ("google_aid",),
+}
+# What names somebody at the destination by itself: a removal sends these, and TOGETHER's as one.
+NAMING = {
+    "plain_2026_11": (),
+    "google_2026_11": ("email", "phone", "mobile_id", "user_id"),
+    "meta_2026_11": ("email", "phone", "madid", "extern_id"),
+    "tiktok_2026_11": ("email", "phone", "idfa", "aaid"),
+    "linkedin_2026_11": ("email", "email_sha512", "google_aid"),
+}
 
 
 class Purpose(Strict):
@@ -57,26 +80,71 @@ class Target(Strict):
     normaliser: str = "none"
 
 
+class Http(Strict):
+    """How rows are posted: `endpoint` is a name under `endpoints:` in conf/env, `token_env` that of a secret.
+
+    A request carries at most batch_rows rows and is tried `attempts` times, with backoff_seconds, doubled each time,
+    between them, or as long as the receiver's Retry-After says (at most backoff_max_seconds).
+    """
+
+    endpoint: str
+    token_env: str | None = None
+    batch_rows: int = Field(1000, ge=1, le=100_000)
+    attempts: int = Field(5, ge=1)
+    timeout_seconds: float = Field(30, gt=0)
+    backoff_seconds: float = Field(1, ge=0)
+    backoff_max_seconds: float = Field(60, ge=0)
+
+
 class Destination(Strict):
     """Where members go: protocol, audiences, fields, normaliser set, sync mode.
 
+    sync: full - the whole list each time; mirror - only differences, removals first; upsert - as mirror, but who only
+    left the audience stays: removed are those whose permission or values are gone.
+    key: the fields that together name a row at the destination; by default what the normaliser set says, else the
+    field that carries person_id.
+    channel: a delivery is a contact by this channel, and counts for contact caps.
     may_leave: classes of personal data that may leave as they are; identifiers that a normaliser hashes may always.
+    keep_days: deliveries older than this are deleted, never the one in force.
     """
 
     description: str
-    protocol: Literal["s3_files"]
+    protocol: Literal["s3_files", "http"]
     audiences: tuple[str, ...] = Field(min_length=1)
-    sync: Literal["full"] = "full"
+    sync: Literal["full", "mirror", "upsert"] = "full"
     prefix: str = Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*$")
-    format: Literal["csv", "json", "parquet"] = "csv"
+    format: Literal["csv", "json", "parquet", "delta"] = "csv"
     normalisers: str = "plain_2026_11"
     fields: dict[str, Target] = Field(min_length=1)
+    key: tuple[str, ...] = ()
+    channel: str | None = None
     may_leave: tuple[Pii, ...] = ("none", "pseudonym")
     max_rows_per_file: int = Field(1_000_000, ge=1)
     compression: Literal["none", "gzip", "zstd"] = "none"
+    keep_days: int | None = Field(None, ge=1)
+    http: Http | None = None
 
     @model_validator(mode="after")
     def readable(self) -> Destination:
-        if self.compression == "zstd" and self.format != "parquet":
-            raise ValueError("zstd goes with parquet only: few readers of text files know it; use gzip")
+        if self.compression == "zstd" and self.format not in ("parquet", "delta"):
+            raise ValueError("zstd goes with parquet and delta only: few readers of text files know it; use gzip")
+        if self.format == "delta" and self.sync != "full":
+            raise ValueError("format delta goes with sync full: a table holds the list, not its differences")
+        if (self.protocol == "http") != (self.http is not None):
+            raise ValueError("protocol http goes with a section `http:` (endpoint, batch_rows, ...), and only with it")
+        if self.protocol == "http" and self.sync == "full":
+            raise ValueError("protocol http sends differences: sync is mirror or upsert")
         return self
+
+    @property
+    def units(self) -> tuple[tuple[str, ...], ...]:
+        """Fields that name a row at the destination, each tuple on its own; () where nothing does."""
+        if self.key:
+            return (self.key,)
+        naming = NAMING.get(self.normalisers, ())
+        alone = [(name,) for name, target in self.fields.items() if target.normaliser in naming]
+        group = TOGETHER.get(self.normalisers, ())
+        if whole := tuple(name for name, target in self.fields.items() if target.normaliser in group):
+            alone.append(whole)
+        person = [(name,) for name, target in self.fields.items() if target.column == "person_id"]
+        return tuple(alone or person[:1])
