@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from datetime import datetime
 from typing import Literal
+from zoneinfo import ZoneInfo, available_timezones
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from cdp_spark.config.contract import Duration, Pii, Strict
 
@@ -52,17 +54,83 @@ class Purpose(Strict):
     """What a consent is for, and the legal basis that decides what silence means.
 
     channels: only facts about these channels (or 'any') count; empty: all do.
+    policy: how the newest facts of each source, identifier and channel come together. most_restrictive - any no is a
+    no; latest - the newest decides; source_precedence - the first source of `precedence` that said anything decides;
+    conflict_denies - the newest word of each source stands for it, and sources that disagree are a no.
+    categories: names under which a consent platform (IAB TCF purposes, say) asks for parts of this purpose: a no to one
+    is a no, and only a yes to all of them, or to the purpose itself, is a yes.
+    texts: versions of the text that a grant counts under; empty: any.
     """
 
     description: str
     basis: Literal["consent", "legitimate_interest", "contract"]
     channels: tuple[str, ...] = ()
-    policy: Literal["most_restrictive", "latest"] = "most_restrictive"
+    policy: Literal["most_restrictive", "latest", "source_precedence", "conflict_denies"] = "most_restrictive"
+    precedence: tuple[str, ...] = ()
+    categories: tuple[str, ...] = ()
+    texts: tuple[str, ...] = ()
     expires_after: Duration | None = None
+
+    @model_validator(mode="after")
+    def decides(self) -> Purpose:
+        if (self.policy == "source_precedence") != bool(self.precedence):
+            raise ValueError("policy source_precedence goes with `precedence: [source, ...]`, and only with it")
+        return self
+
+
+class Cap(Strict):
+    """At most `contacts` in the last `days` days, over all channels."""
+
+    contacts: int = Field(ge=1)
+    days: int = Field(ge=1, le=365)
+
+
+class Exclude(Strict):
+    """Who is left out: members of other audiences, who bought lately, who stands on a suppression list.
+
+    suppression: names of lists; a list is landed like a consent source, its rows refusing under the list's name as
+    purpose.
+    """
+
+    audiences: tuple[str, ...] = ()
+    bought_days: int | None = Field(None, ge=1)
+    suppression: tuple[str, ...] = ()
+
+
+class Seed(Strict):
+    """The `size` people of the highest (or lowest) `by`, for a platform to find others like them."""
+
+    by: str
+    size: int = Field(ge=1)
+    lowest: bool = False
+
+
+class Quiet(Strict):
+    """Hours of the day, in `zone`, in which nobody new is delivered; `start` may be after `end` (over midnight)."""
+
+    start: str = Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")
+    end: str = Field(pattern=r"^([01][0-9]|2[0-3]):[0-5][0-9]$")
+    zone: str = "UTC"
+
+    @field_validator("zone")
+    @classmethod
+    def known(cls, zone: str) -> str:
+        if zone not in available_timezones():
+            raise ValueError(f"{zone!r} is no time zone such as 'Europe/London'")
+        return zone
+
+    def holds(self, moment: datetime) -> bool:
+        now = f"{moment.astimezone(ZoneInfo(self.zone)):%H:%M}"
+        inside = (now >= self.start, now < self.end)
+        return all(inside) if self.start <= self.end else any(inside)
 
 
 class Audience(Strict):
-    """A rule with a purpose: who is in, and for what their data may be used."""
+    """A rule with a purpose: who is in, and for what their data may be used.
+
+    competes, priority: of audiences that compete under one name a person is in that of the smallest priority only.
+    experiment: what draws the holdout; audiences of one experiment hold out the same people. Default: the audience.
+    """
 
     description: str
     owner: str
@@ -71,6 +139,13 @@ class Audience(Strict):
     scores_max_age_days: int = Field(7, ge=0)
     min_size: int = Field(1, ge=0)
     holdout: float = Field(0.0, ge=0, lt=1)
+    experiment: str | None = None
+    caps: tuple[Cap, ...] = ()
+    exclude: Exclude = Exclude()
+    competes: str | None = None
+    priority: int = 100
+    seed: Seed | None = None
+    quiet_hours: Quiet | None = None
 
 
 class Target(Strict):
