@@ -35,7 +35,13 @@ def put(lake, name: str, frame, **more) -> None:
     """Write `frame` with the contract's other columns null, or with what a required one of its type may hold."""
     moment = F.lit("2026-05-01").cast("timestamp")
     fill = {"timestamp": moment, "date": F.lit("2026-05-01").cast("date"), "boolean": F.lit(False)}
-    fill |= {"bigint": F.lit(0), "int": F.lit(0), "string": F.lit("crm"), "array<string>": F.array(F.lit("crm"))}
+    fill |= {
+        "double": F.lit(0),
+        "bigint": F.lit(0),
+        "int": F.lit(0),
+        "string": F.lit("crm"),
+        "array<string>": F.array(F.lit("crm")),
+    }
     for column, spec in lake.contract(name).columns.items():
         if column not in frame.columns:
             value = fill[spec.type] if spec.required else F.lit(None)

@@ -115,9 +115,13 @@ def plan(job: Job, name: str, spec: Destination, state: DataFrame, *, anew: bool
     if anew and spec.protocol != "http":
         before = before.limit(0)
     before = before.persist()
-    stay = None
-    if spec.sync == "upsert":
-        yes = [_allowed(job, audience, state) for audience in spec.audiences]
+    quiet = [name for name in spec.audiences if is_quiet(job, name)]
+    if quiet:
+        job.log(f"{name}: quiet hours of {', '.join(quiet)}: only who may no longer be addressed is removed")
+        now = ledger.unchanged(now, before, quiet)
+    stay, keeping = None, spec.audiences if spec.sync == "upsert" else quiet
+    if keeping:
+        yes = [_allowed(job, audience, state) for audience in keeping]
         people = job.lake.read("identity.members")
         stay = ledger.staying(before, now, people, reduce(DataFrame.unionByName, yes))
     found = ledger.changes(now, before, spec, stay)
@@ -128,6 +132,11 @@ def plan(job: Job, name: str, spec: Destination, state: DataFrame, *, anew: bool
     removed = kept.gone.count()
     before.unpersist()
     return Plan(now, kept, removed, added, f"{whole}|{begun}|{ended}")
+
+
+def is_quiet(job: Job, audience: str) -> bool:
+    hours = job.conf.audiences[audience].quiet_hours
+    return hours is not None and hours.holds(job.run_at)
 
 
 def _allowed(job: Job, audience: str, state: DataFrame) -> DataFrame:

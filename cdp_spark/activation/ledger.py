@@ -13,6 +13,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from cdp_spark.config.activation import NORMALISERS, Destination
+from cdp_spark.gold.people import heirs
 
 ROW = ["audience", "row_id"]
 REFUSALS = ("refused", "kept")  # an addition that was not taken; a removal that was not, so that the row is still there
@@ -57,6 +58,13 @@ def changes(now: DataFrame, before: DataFrame, destination: Destination, staying
     if staying is not None:
         gone = gone.join(staying.select(*ROW), ROW, "left_anti")
     return Changes(now.join(sure, ["_audience", "_row_id"], "left_anti"), gone, removes(gone, now, destination))
+
+
+def unchanged(now: DataFrame, before: DataFrame, audiences: list[str]) -> DataFrame:
+    """`now` without what is new in `audiences`: of those only rows that are surely held."""
+    sure = before.where("sure").select(F.col("audience").alias("_audience"), F.col("row_id").alias("_row_id"))
+    old = now.join(sure, ["_audience", "_row_id"], "left_semi")
+    return old.where(F.col("_audience").isin(*audiences)).unionByName(now.where(~F.col("_audience").isin(*audiences)))
 
 
 def removes(gone: DataFrame, now: DataFrame, destination: Destination) -> DataFrame:
@@ -104,12 +112,11 @@ def staying(before: DataFrame, now: DataFrame, members: DataFrame, yes: DataFram
     Kept is a row whose person, or everybody that person's records belong to now, still may be addressed (`yes`:
     audience, person_id) and has no row in `now`: what was sent of them before is then their newest row.
     """
-    then = members.select(F.col("person_id"), "subject_key").distinct()
-    current = members.where("valid_to IS NULL").select("subject_key", F.col("person_id").alias("_now"))
-    heirs = then.join(current, "subject_key").select("person_id", "_now").distinct()
     present = now.select(F.col("_audience").alias("audience"), F.col("_person_id").alias("_now"))
     may = yes.select("audience", F.col("person_id").alias("_now"), F.lit(True).alias("_may"))
-    rows = before.join(heirs, "person_id").join(may.distinct(), ["audience", "_now"], "left")
+    rows = before.join(heirs(members).withColumnRenamed("now", "_now"), "person_id").join(
+        may.distinct(), ["audience", "_now"], "left"
+    )
     rows = rows.join(present.distinct().withColumn("_new", F.lit(True)), ["audience", "_now"], "left")
     fit = F.bool_and(F.col("_may").isNotNull() & F.col("_new").isNull())
     return rows.groupBy(*ROW).agg(fit.alias("_fit")).where("_fit").select(*ROW)

@@ -22,6 +22,12 @@ def consented(people: DataFrame, state: DataFrame, *, purpose: str) -> DataFrame
     return people.drop("consent_id").join(yes, "person_id", "inner")
 
 
+def permitted(rows: DataFrame, state: DataFrame) -> DataFrame:
+    """The rows (person_id, purpose, ...) whose person says yes to the row's own purpose in `state`."""
+    yes = state.where("granted").select("person_id", "purpose")
+    return rows.join(yes, ["person_id", "purpose"], "left_semi")
+
+
 def consent_state(
     facts: DataFrame, identifiers: DataFrame, members: DataFrame, purposes: dict[str, Purpose], run_at: datetime
 ) -> DataFrame:
