@@ -16,6 +16,9 @@ AREAS = {
     "identity": "cdp_spark.identity.cli:identity",
     "health": "cdp_spark.governance.health:health",
     "lineage": "cdp_spark.governance.lineage:lineage",
+    "consent": "cdp_spark.governance.cli:consent",
+    "audience": "cdp_spark.audiences.cli:audience",
+    "measure": "cdp_spark.audiences.measure_cli:measure",
 }
 
 

@@ -98,9 +98,11 @@ STEPS = (
             "ml.scores",
             "silver.consents",
             "silver.identifiers",
+            "silver.interactions",
+            "silver.orders",
             "identity.members",
         ),
-        ("activation.members", "activation.funnels"),
+        ("activation.members", "activation.changes", "activation.funnels"),
     ),
     Step(
         "deliver",

@@ -102,7 +102,20 @@ def _audiences(conf: Conf, root: Path) -> list[str]:
         found += sql_problems(f"{where}, where", audience.where, audience_columns(conf))
         if audience.purpose not in conf.purposes:
             found.append(unknown(f"{where}, purpose", "purpose", audience.purpose, conf.purposes))
-    return found
+        for other in audience.exclude.audiences:
+            if other not in conf.audiences:
+                found.append(unknown(f"{where}, exclude.audiences", "audience", other, conf.audiences))
+        if audience.seed:
+            found += sql_problems(f"{where}, seed.by", audience.seed.by, audience_columns(conf))
+    return found or _circle(conf, root)
+
+
+def _circle(conf: Conf, root: Path) -> list[str]:
+    left = dict(conf.audiences)
+    while ready := [name for name, one in left.items() if not set(one.exclude.audiences) & set(left)]:
+        left = {name: one for name, one in left.items() if name not in ready}
+    told = f"{root / 'audiences'}: {', '.join(sorted(left))} exclude each other in a circle; take one exclusion out"
+    return [told] if left else []
 
 
 def _destinations(conf: Conf, root: Path) -> list[str]:

@@ -39,6 +39,7 @@ class Env(Strict):
     driver_memory: str = "4g"
     shuffle_partitions: int = Field(8, ge=1)
     settings: dict[str, str] = {}
+    endpoints: dict[str, str] = {}
     s3: S3 = S3()
 
 
