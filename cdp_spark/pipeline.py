@@ -48,6 +48,7 @@ STEPS = (
             "identity.anchors",
             "identity.members",
             "identity.changes",
+            "identity.runs",
         ),
     ),
     Step(

@@ -140,9 +140,22 @@ def _namespaces(conf: Conf, root: Path) -> list[str]:
     ]
 
 
+def _distinct(conf: Conf, root: Path) -> list[str]:
+    where, found = f"{root / 'identity.yml'}, distinct_sources", []
+    for name in conf.identity.distinct_sources:
+        if name not in conf.sources:
+            found.append(unknown(where, "source", name, conf.sources))
+        elif len(conf.sources[name].subjects) > 1:
+            found.append(f"{where}: {name} tells of {', '.join(conf.sources[name].subjects)}, of which one person has "
+                         "several; only a source with one record a person can be free of duplicates")  # fmt: skip
+    return found
+
+
 def problems(conf: Conf, root: Path) -> list[str]:
     """Every mistake between the files of a deployment; [] where it is sound."""
     found = []
     for name, source in conf.sources.items():
         found += _source(conf, str(root / "sources" / f"{name}.yml"), source)
-    return found + _namespaces(conf, root) + _features(conf, root) + _audiences(conf, root) + _destinations(conf, root)
+    for part in (_namespaces, _distinct, _features, _audiences, _destinations):
+        found += part(conf, root)
+    return found

@@ -34,11 +34,8 @@ def evaluate(root: str, truth: str, conf_dir: str | None, env: str, as_json: boo
         click.echo(f"{name:<28} {value:>14,}")
 
 
-def current_members(root: str, conf_dir: str | None, env: str):
-    """(source, record_id, person_id) of the keys that are somebody's today, in pandas.
-
-    Raises click.ClickException where the lake has no identity.members.
-    """
+def opened(root: str, conf_dir: str | None, env: str):
+    """(Lake, Conf) of the tables at `root`. Raises click.ClickException where they hold no identity.members."""
     from cdp_spark import session
     from cdp_spark.config.load import SHIPPED, load
     from cdp_spark.job import needs_s3, place
@@ -50,5 +47,48 @@ def current_members(root: str, conf_dir: str | None, env: str):
     tables = Lake(session.build(conf.env, s3=needs_s3(conf, uri), settings=quiet), uri, conf.tables)
     if not tables.exists("identity.members"):
         raise click.ClickException(f"{root} has no identity.members: run the step `resolve` first")
-    members = tables.read("identity.members").where("valid_to IS NULL")
+    return tables, conf
+
+
+def current_members(root: str, conf_dir: str | None, env: str):
+    """(source, record_id, person_id) of the keys that are somebody's today, in pandas."""
+    members = opened(root, conf_dir, env)[0].read("identity.members").where("valid_to IS NULL")
     return members.select("source", "record_id", "person_id").toPandas()
+
+
+@identity.command()
+@click.argument("person_id")
+@click.option("--at", "text", help="a day, YYYY-MM-DD (default: today's people)")
+@click.option("--lake", "root", required=True, help="root of the tables")
+@click.option("--conf", "conf_dir", help="the deployment (default: the shipped conf/)")
+@click.option("--env", default="local", show_default=True, help="a name in conf/env")
+def resolve(person_id: str, text: str | None, root: str, conf_dir: str | None, env: str) -> None:
+    """What a person id, also one that has ended, is called today or on a day: one id a line."""
+    from cdp_spark.cli import day
+    from cdp_spark.identity.past import resolve_id
+    from cdp_spark.identity.state import published
+
+    at = day(text) if text else None
+    lake, _ = opened(root, conf_dir, env)
+    for found in resolve_id(published(lake, "identity.members"), person_id, at):
+        click.echo(found)
+
+
+@identity.command()
+@click.option("--conf", "conf_dir", required=True, help="the deployment with the new rules")
+@click.option("--env", default="local", show_default=True, help="a name in conf/env")
+@click.option("--lake", "root", required=True, help="root of the tables")
+@click.option("--out", help="a file for the plan as JSON; it is always left in the lake as well")
+def plan(conf_dir: str, env: str, root: str, out: str | None) -> None:
+    """What would the rules of --conf change? Prints it, touches no table; exit code 5: beyond conf's thresholds."""
+    from pathlib import Path
+
+    from cdp_spark.identity import plan as plans
+
+    lake, conf = opened(root, conf_dir, env)
+    found = plans.planned(lake, conf)
+    if out:
+        Path(out).write_text(json.dumps(found, indent=1), encoding="utf-8")
+    click.echo(json.dumps(found, indent=1))
+    if found["beyond"]:
+        raise plans.BeyondError("beyond the thresholds of `plan:` in identity.yml: " + "; ".join(found["beyond"]))
