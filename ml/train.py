@@ -22,6 +22,12 @@ def registry(job: Job) -> Registry:
     return Registry(job.mlflow_uri, job.mlflow_artifacts, job.conf.base.name)
 
 
+def keep_matching(job: Job, model: dict) -> None:
+    """Keep a newly trained matching model (a row of identity.models) in MLflow."""
+    about = {key: str(model[key]) for key in ("model_id", "trained_on", "records", "partners")}
+    registry(job).log_document("matching", json.loads(model["settings"]), about)
+
+
 def train_due(job: Job, permitted: DataFrame | None = None) -> None:
     """Train each model that is due; one row a training in ml.trainings. The other rows of the day stay.
 

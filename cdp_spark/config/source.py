@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from cdp_spark.config.contract import Check, Duration, Name, Normaliser, Strict
+from cdp_spark.config.matching import Matching
 
 
 class Jdbc(Strict):
@@ -48,7 +49,7 @@ class Source(Strict):
     required: tuple[str, ...] = ()
     key: tuple[str, ...] = ()
     subjects: tuple[str, ...] = ()
-    event_time: str
+    event_time: str = Field("_ingest_date", description="without it a record holds from the day that landed it")
     available: str | None = None
     latency: Duration | None = None
     deleted: str | None = None
@@ -83,6 +84,9 @@ class Source(Strict):
         return self
 
 
+RECORD = "record"
+
+
 class Limit(Strict):
     """At most `count` values a person within `window`, counted on first seen (Segment's and RudderStack's words)."""
 
@@ -113,12 +117,22 @@ class Identifier(Strict):
 class Identity(Strict):
     """conf/identity.yml: the namespaces and the guards of identity resolution."""
 
-    identifiers: dict[Name, Identifier]
+    identifiers: dict[Name, Identifier] = {}
+    distinct_sources: tuple[str, ...] = Field((), description="two records of such a source are never one person")
+    matching: Matching = Matching()
     blocked_values: tuple[str, ...] = ()
     blocked_patterns: tuple[str, ...] = ()
     max_records: int = Field(100, ge=2)
     engine: Literal["auto", "graphframes", "scipy"] = "auto"
     local_max_edges: int = Field(2_000_000, ge=0)
+
+    @model_validator(mode="before")
+    @classmethod
+    def a_record_names_itself(cls, data: Any) -> Any:
+        """Adds the namespace `record`, which links nobody: who carries no identifier is somebody all the same."""
+        if isinstance(data, dict) and isinstance(data.get("identifiers", {}), dict):
+            return data | {"identifiers": {**data.get("identifiers", {}), RECORD: {"link": False}}}
+        return data
 
 
 class Feature(Strict):

@@ -8,6 +8,7 @@ from pyspark.sql import functions as F
 from cdp_spark.identity.components import components
 from cdp_spark.identity.edges import guarded_edges, node, refuse_collisions
 from cdp_spark.identity.limits import persons_parts
+from cdp_spark.identity.matching.links import with_matches
 from cdp_spark.identity.persons import anchors, as_known_before, changes, history, inherited, named
 from cdp_spark.job import Job
 from cdp_spark.storage import Storage
@@ -15,8 +16,8 @@ from cdp_spark.storage import Storage
 
 def resolve(job: Job) -> None:
     """Write identity.* for the job's date; what a crash left behind is made anew by the next run of the date."""
-    lake, rules = job.lake, job.conf.identity
-    identifiers = lake.read("silver.identifiers")
+    lake = job.lake
+    identifiers, rules = with_matches(lake.read("silver.identifiers"), lake.read("identity.matches"), job.conf.identity)
     edges, apart, refused = guarded_edges(identifiers, rules)
     edges = edges.persist(StorageLevel.MEMORY_AND_DISK)
     keys = identifiers.select("subject_key").distinct()
