@@ -24,24 +24,25 @@ from tests.tables import table
 CUSTOMER = """
 kind first_name middle_name last_name full_name company national_id account_number birth_date birth_text
 gender email phone house_number street unit city state postcode
-""".split()
+"""
 MAPPED = {"first_name", "last_name", "birth_text", "gender", "email", "street", "city", "postcode"}
 GIVEN = """
 william robert elizabeth margaret thomas james charlotte oliver harriet edmund felix greta hugo ines jonas
 klara leopold martha nils olga paula quentin rosa silas theodore ursula viktor wanda xaver yvonne zeno agnes
 bruno celia dorian edith fabian gisela henrik irene
-""".split()
+"""
 SHORT = {"william": "bill", "robert": "bob", "elizabeth": "liz", "margaret": "peggy", "thomas": "tom", "james": "jim"}
 SYLLABLES = """
 ba den for gar hol kin lan mor nes pet quo ros sten tol ver wick
-""".split()
+"""
 
 
 def person(rng: random.Random, family: str, street: str, **fixed) -> dict:
     year, month, day = rng.randint(1930, 2004), rng.randint(1, 12), rng.randint(1, 28)
-    given = rng.choice(GIVEN)
+    given = rng.choice(GIVEN.split())
     made = {"first_name": given, "last_name": family, "birth_text": f"{year}{month:02}{day:02}",
-            "gender": rng.choice("mf"), "email": f"{given[0]}.{family}{rng.randint(1, 99)}@mail.example", "street": street,
+            "gender": rng.choice("mf"), "street": street,
+            "email": f"{given[0]}.{family}{rng.randint(1, 99)}@mail.example",
             "city": rng.choice(["york", "leeds", "hull", "bath"]), "postcode": f"n{rng.randint(10, 99)}"}  # fmt: skip
     return made | fixed
 
@@ -58,7 +59,7 @@ def written_again(rng: random.Random, one: dict, trouble: str) -> dict:
         two["birth_text"] = one["birth_text"][:4] + one["birth_text"][6:] + one["birth_text"][4:6]
     if trouble == "moved":
         two |= {
-            "street": f"{rng.randint(1, 99)} {''.join(rng.choices(SYLLABLES, k=2))} road",
+            "street": f"{rng.randint(1, 99)} {''.join(rng.choices(SYLLABLES.split(), k=2))} road",
             "city": "leeds",
             "postcode": "m1",
         }
@@ -78,13 +79,13 @@ def town(seed: int = 5) -> tuple[pd.DataFrame, dict[str, int]]:
 
     entity = 0
     for number in range(260):
-        family = "".join(rng.choices(SYLLABLES, k=3))
-        street = f"{rng.randint(1, 99)} {''.join(rng.choices(SYLLABLES, k=2))} street"
+        family = "".join(rng.choices(SYLLABLES.split(), k=3))
+        street = f"{rng.randint(1, 99)} {''.join(rng.choices(SYLLABLES.split(), k=2))} street"
         home = {"city": rng.choice(["york", "leeds", "hull", "bath"]), "postcode": f"n{rng.randint(10, 99)}"}
         first = person(rng, family, street, **home)
         others = {
             0: [person(rng, family, street, **home)],  # a spouse
-            1: [first | {"first_name": rng.choice(GIVEN[20:]), "email": None}],  # a twin
+            1: [first | {"first_name": rng.choice(GIVEN.split()[20:]), "email": None}],  # a twin
             2: [first | {"birth_text": str(int(first["birth_text"][:4]) + 28) + "0713", "email": None}],  # a junior
         }.get(number % 6, [])
         if others and others[0]["first_name"] == first["first_name"] and number % 6 != 2:
@@ -99,7 +100,7 @@ def town(seed: int = 5) -> tuple[pd.DataFrame, dict[str, int]]:
 
 
 def customers(spark, people: pd.DataFrame):
-    frame = people.reindex(columns=["subject_key", *CUSTOMER]).astype(object)
+    frame = people.reindex(columns=["subject_key", *CUSTOMER.split()]).astype(object)
     frame = frame.where(frame.notna(), None)
     shape = ", ".join(f"{name} {'date' if name == 'birth_date' else 'string'}" for name in frame.columns)
     rows = spark.createDataFrame(frame.values.tolist(), shape)
