@@ -40,8 +40,8 @@ def people(name: str) -> pd.DataFrame:
     """record_id, cluster_id of every record of a data set, found from its files alone."""
     shutil.rmtree(OUT / name, ignore_errors=True)
     drops = SHARED / "data" / "identity" / FOLDERS.get(name, name)
-    job = jobs.start(str(Path(__file__).parent / name), "local", date(2026, 1, 31), lake=str(OUT / name), drops=str(drops),
-                     settings={"spark.driver.memory": "3g"})  # fmt: skip
+    conf, day, small = str(Path(__file__).parent / name), date(2026, 1, 31), {"spark.driver.memory": "3g"}
+    job = jobs.start(conf, "local", day, lake=str(OUT / name), drops=str(drops), settings=small)
     run_steps(job, between("ingest", "resolve"))
     members = job.lake.read("identity.members").where("valid_to IS NULL")
     return members.selectExpr("record_id", "person_id AS cluster_id").toPandas()
