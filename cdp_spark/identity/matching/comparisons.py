@@ -28,7 +28,7 @@ class Comparison:
 
     columns: of the prepared records, the first of which is null where nothing can be said.  own: what tells one member
     of a household from another; the rest (surname, address) they share.  most: the largest weight in bits that `own`
-    evidence may count for, where families share the thing too.
+    evidence may count for, where families share the thing too.  apart: what a plain difference weighs there at least.
     """
 
     name: str
@@ -37,6 +37,7 @@ class Comparison:
     similarities: dict[str, str] = field(default_factory=dict)
     own: bool = False
     most: float | None = None
+    apart: float | None = None
     reads: tuple[str, ...] = ()
 
     @property
@@ -86,6 +87,7 @@ def given() -> Comparison:
         ),
         _distance("given"),
         own=True,
+        apart=-5.6,  # one in fifty is written under another given name altogether; relatives nearly all are
         reads=("given_root", "family_as_given", "middle_as_given"),
     )
 
@@ -139,6 +141,7 @@ def birth() -> Comparison:
         ),
         {"birth_d": "levenshtein(birth_l, birth_r)"},
         own=True,
+        most=5.5,  # of those who live together one pair in fifty shares a birth date: twins
     )
 
 

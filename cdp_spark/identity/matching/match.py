@@ -53,7 +53,7 @@ def match(job: Job) -> dict | None:
         lake.write("identity.matches", lake.read("identity.matches").where("false"))
         return None
     customers = lake.read("silver.customers").where(F.col("ingest_date") <= F.lit(job.date))
-    records = prepared(current(customers), how.fields).persist(StorageLevel.MEMORY_AND_DISK)
+    records = prepared(current(customers), how.fields).localCheckpoint()  # its plan is long and read by each rule
     known = lake.read("identity.models").where(F.col("model_id") == plan.model_id).first()
     model = known.asDict() if known else _fitted(job, records, plan)
     keyed = sized(records, plan.blocked).persist(StorageLevel.MEMORY_AND_DISK)
@@ -66,7 +66,6 @@ def match(job: Job) -> dict | None:
         row = job.spark.createDataFrame([model], old.schema)
         lake.write("identity.models", old.unionByName(row).localCheckpoint())
     job.log(f"{lake.writes['identity.matches'].rows} links by model {plan.model_id}")
-    records.unpersist()
     keyed.unpersist()
     return None if known else model
 

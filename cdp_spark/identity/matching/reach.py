@@ -22,7 +22,7 @@ def reach(lake: Lake, conf: Conf, truth: pd.DataFrame | None) -> list[dict]:
     if truth is None:
         return rows
     how, distinct = conf.identity.matching, conf.identity.distinct_sources
-    records = prepared(current(lake.read("silver.customers")), how.fields)
+    records = prepared(current(lake.read("silver.customers")), how.fields).localCheckpoint()
     pairs = proposals(sized(records, plan_of(conf).blocked), how.max_block, distinct)
     text = truth.astype(str)[[c for c in ("source", "record_id", "entity_id") if c in truth]]
     labels = lake.spark.createDataFrame(text)

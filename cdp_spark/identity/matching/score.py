@@ -13,12 +13,13 @@ from cdp_spark.identity.matching.weights import Weighted, own_sql, similarities_
 
 def with_rarity(records: DataFrame, model: list[Weighted]) -> DataFrame:
     """`records` with tf_<column>: the share of the records with a value that have this value."""
-    for column in tf_columns(model):
+    columns, found = tf_columns(model), records
+    totals = records.agg(*(F.count(column).alias(f"all_{column}") for column in columns)) if columns else None
+    for column in columns:  # always of `records`, not of what was joined so far: else the plan triples
         counts = records.where(F.col(column).isNotNull()).groupBy(column).agg(F.count(F.lit(1)).alias("n"))
-        total = counts.agg(F.sum("n").alias("all"))
-        shares = counts.crossJoin(F.broadcast(total)).select(column, (F.col("n") / F.col("all")).alias(f"tf_{column}"))
-        records = records.join(shares, column, "left")
-    return records
+        share = (F.col("n") / F.col(f"all_{column}")).alias(f"tf_{column}")
+        found = found.join(counts.crossJoin(F.broadcast(totals)).select(column, share), column, "left")
+    return found
 
 
 def scored(pairs: DataFrame, records: DataFrame, model: list[Weighted]) -> DataFrame:

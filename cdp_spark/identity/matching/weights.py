@@ -85,9 +85,13 @@ def own_sql(model: list[Weighted]) -> str:
     """Sum of what tells one member of a household from another."""
     parts = []
     for one in model:
-        if one.comparison.own:
-            name, most = f"w_{one.comparison.name}", one.comparison.most
-            parts.append(name if most is None else f"least({most}D, {name})")
+        if not one.comparison.own:
+            continue
+        name, most, apart = f"w_{one.comparison.name}", one.comparison.most, one.comparison.apart
+        part = name if most is None else f"least({most}D, {name})"
+        if apart is not None and one.weights[-1] < 0:
+            part = f"CASE WHEN {name} <= {one.weights[-1]}D THEN least({apart}D, {name}) ELSE {part} END"
+        parts.append(part)
     return " + ".join(parts) or "0.0D"
 
 
