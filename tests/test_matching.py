@@ -87,7 +87,7 @@ def town(seed: int = 5) -> tuple[pd.DataFrame, dict[str, int]]:
             0: [person(rng, family, street, **home)],  # a spouse
             1: [first | {"first_name": rng.choice(GIVEN.split()[20:]), "email": None}],  # a twin
             2: [first | {"birth_text": str(int(first["birth_text"][:4]) + 28) + "0713", "email": None}],  # a junior
-        }.get(number % 6, [])
+        }.get(number % 6 if number % 6 == 0 else number % 12, [])
         if others and others[0]["first_name"] == first["first_name"] and number % 6 != 2:
             others = []
         for one in (first, *others):
