@@ -38,9 +38,15 @@ STEPS = (
         (*SILVER, "silver.sightings", "silver.identifiers", "bronze._reconciliation"),
     ),
     Step(
+        "match",
+        "records that share no identifier and are one person all the same",
+        ("silver.customers",),
+        ("identity.matches", "identity.models", "identity.blocking"),
+    ),
+    Step(
         "resolve",
         "who is who: edges, components, limits, lasting ids",
-        ("silver.identifiers",),
+        ("silver.identifiers", "identity.matches"),
         (
             "identity.edges",
             "identity.components",

@@ -89,3 +89,9 @@ class Registry:
         self.client  # noqa: B018  sets the addresses
         names = mlflow.models.get_model_info(uri).signature.inputs.input_names()
         return mlflow.sklearn.load_model(uri), list(names)
+
+    def log_document(self, name: str, document: dict, params: dict) -> None:
+        """Keep a model that is a document (weights as JSON), as a run of its own with the artifact <name>.json."""
+        with mlflow.start_run(experiment_id=self._experiment(), run_name=name):
+            mlflow.log_params(params)
+            mlflow.log_dict(document, f"{name}.json")

@@ -11,7 +11,7 @@ from sqlglot import exp
 
 from cdp_spark.config.load import unknown
 from cdp_spark.config.models import Conf
-from cdp_spark.config.source import Source
+from cdp_spark.config.source import RECORD, Source
 
 GIVEN = {"source", "record_id", "subject_key", "event_time", "known_at", "ingest_date", "landing", "deleted", "extra"}
 BEFORE_SOURCE = {"_file", "_ingest_date"}
@@ -136,7 +136,16 @@ def _namespaces(conf: Conf, root: Path) -> list[str]:
     return [
         f"{root / 'identity.yml'}, identifiers.{name}: no source carries it; name it under `identifiers` of a source"
         for name in conf.identity.identifiers
-        if name not in carried
+        if name not in carried and name != RECORD
+    ]
+
+
+def _matching(conf: Conf, root: Path) -> list[str]:
+    where, columns = f"{root / 'identity.yml'}, matching.fields", set(conf.tables["silver.customers"].columns) - GIVEN
+    return [
+        unknown(where, "column of silver.customers", name, columns)
+        for name in conf.identity.matching.fields
+        if name not in columns
     ]
 
 
@@ -156,6 +165,6 @@ def problems(conf: Conf, root: Path) -> list[str]:
     found = []
     for name, source in conf.sources.items():
         found += _source(conf, str(root / "sources" / f"{name}.yml"), source)
-    for part in (_namespaces, _distinct, _features, _audiences, _destinations):
+    for part in (_matching, _namespaces, _distinct, _features, _audiences, _destinations):
         found += part(conf, root)
     return found

@@ -9,6 +9,7 @@ from pydantic import BeforeValidator, Field, model_validator
 
 from cdp_spark.config.contract import Check, Duration, Name, Normaliser, Strict
 from cdp_spark.config.identity import BLOCKED_PATTERNS, BLOCKED_VALUES, Plan
+from cdp_spark.config.matching import Matching
 
 
 class Jdbc(Strict):
@@ -49,7 +50,7 @@ class Source(Strict):
     required: tuple[str, ...] = ()
     key: tuple[str, ...] = ()
     subjects: tuple[str, ...] = ()
-    event_time: str
+    event_time: str = Field("_ingest_date", description="without it a record holds from the day that landed it")
     available: str | None = None
     latency: Duration | None = None
     deleted: str | None = None
@@ -82,6 +83,9 @@ class Source(Strict):
         if any(check.expr is None for check in self.checks):
             raise ValueError("a source's checks are row checks: they need `expr`")
         return self
+
+
+RECORD = "record"
 
 
 class Limit(Strict):
@@ -128,12 +132,13 @@ class Identifier(Strict):
 class Identity(Strict):
     """conf/identity.yml: the namespaces and the guards of identity resolution."""
 
-    identifiers: dict[Name, Identifier]
+    identifiers: dict[Name, Identifier] = {}
     blocked_values: tuple[str, ...] = BLOCKED_VALUES
     blocked_patterns: tuple[str, ...] = BLOCKED_PATTERNS
     max_records: int = Field(100, ge=2, description="of any namespace that says nothing else")
     max_value_chars: int = Field(1_000, ge=10, description="a longer value is no identifier")
     distinct_sources: tuple[str, ...] = Field((), description="two records of such a source are never one person")
+    matching: Matching = Matching()
     match_priority: int = Field(60, ge=1, description="of probabilistic links beside the identifiers' priorities")
     match_min_score: float | None = Field(None, description="a weaker probabilistic link is refused")
     exact_max_links: int = Field(500_000, ge=1, description="a component that breaks a limit is cut exactly up to here")
@@ -141,6 +146,14 @@ class Identity(Strict):
     engine: Literal["auto", "graphframes", "scipy"] = "auto"
     local_max_edges: int = Field(2_000_000, ge=0)
     plan: Plan = Plan()
+
+    @model_validator(mode="before")
+    @classmethod
+    def a_record_names_itself(cls, data: Any) -> Any:
+        """Adds the namespace `record`, which links nobody: who carries no identifier is somebody all the same."""
+        if isinstance(data, dict) and isinstance(data.get("identifiers", {}), dict):
+            return data | {"identifiers": {**data.get("identifiers", {}), RECORD: {"link": False}}}
+        return data
 
 
 class Feature(Strict):

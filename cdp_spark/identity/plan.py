@@ -13,7 +13,7 @@ from cdp_spark.config.models import Conf
 from cdp_spark.config.source import Identity
 from cdp_spark.governance.consent import consent_state
 from cdp_spark.identity.people import resolved
-from cdp_spark.identity.resolve import links_frame, matches_of
+from cdp_spark.identity.resolve import links_frame
 from cdp_spark.identity.state import last_run, published, rules_hash
 from cdp_spark.lake import Lake
 from cdp_spark.storage import Storage
@@ -115,7 +115,7 @@ def planned(lake: Lake, conf: Conf) -> dict:
     lake.spark.sparkContext.setCheckpointDir(f"{lake.root}/_cdp/checkpoints")
     links, known = links_frame(lake.spark, conf.links), published(lake, "identity.anchors")
     then = as_of + timedelta(days=1)  # the next run: what the last one said is what the plan starts from
-    found = resolved(identifiers, matches_of(lake), links, members, known, rules, then)
+    found = resolved(identifiers, lake.read("identity.matches"), links, members, known, rules, then)
     moved = moves(members.where("valid_to IS NULL"), found.now).localCheckpoint()
     inside = lake.read("activation.members").where("left IS NULL").select("audience", "person_id")
     sizes = moved.groupBy("new").agg(F.sum("keys").alias("n")).where("new IS NOT NULL").orderBy(F.desc("n"))

@@ -6,11 +6,10 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from cdp_spark.config.identity import Link
-from cdp_spark.identity.pairs import LINKS, MATCHES
+from cdp_spark.identity.pairs import LINKS
 from cdp_spark.identity.people import Resolved, resolved
 from cdp_spark.identity.state import base_of, row_of_run
 from cdp_spark.job import Job
-from cdp_spark.lake import Lake
 from cdp_spark.storage import Storage
 
 WRITES = ("edges", "components", "violations", "anchors", "members")
@@ -23,7 +22,7 @@ def resolve(job: Job) -> None:
     job.spark.sparkContext.setCheckpointDir(checkpoints)
     found = resolved(
         lake.read("silver.identifiers"),
-        matches_of(lake),
+        lake.read("identity.matches"),
         links_frame(job.spark, job.conf.links),
         lake.read("identity.members"),
         lake.read("identity.anchors"),
@@ -40,13 +39,6 @@ def resolve(job: Job) -> None:
     Storage(job.spark).delete(checkpoints)
     tell(job, found)
     found.release()
-
-
-def matches_of(lake: Lake) -> DataFrame:
-    """identity.matches; no rows in a deployment whose contracts name no such table, as it runs no matcher."""
-    if "identity.matches" in lake.tables:
-        return lake.read("identity.matches")
-    return lake.spark.createDataFrame([], MATCHES)
 
 
 def links_frame(spark: SparkSession, links: tuple[Link, ...]) -> DataFrame:
