@@ -79,7 +79,9 @@ def test_each_day_brings_what_is_new_and_a_rerun_brings_the_same(spark, tmp_path
     first, second, third = DAYS
     assert landed[0] == {(first, "1", "paid"), (first, "2", "paid"), (first, "3", "paid"), (second, "2", "paid"),
                          (second, "3", "paid"), (second, "4", "paid"), (third, "4", "paid")}  # fmt: skip
-    assert landed[1] == {(first, "1", "open"), (second, "1", "paid"), (third, "1", "refunded")}
+    # the newest row before is within the overlap: it comes again, and standardise knows it by its content
+    assert landed[1] == {(first, "1", "open"), (second, "1", "open"), (second, "1", "paid"), (third, "1", "paid"),
+                         (third, "1", "refunded")}  # fmt: skip
     assert "example.com" not in done.stdout + done.stderr
 
 

@@ -21,6 +21,7 @@ class Jdbc(Strict):
     """
 
     url_env: str
+    driver: str = "org.postgresql.Driver"
     user_env: str | None = None
     password_env: str | None = None
     table: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$")

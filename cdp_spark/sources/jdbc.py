@@ -27,7 +27,8 @@ def jdbc_rows(spark: SparkSession, name: str, source: Source, bronze: DataFrame,
     try:
         frame = _read(spark, source.jdbc, where)
     except (Py4JJavaError, PySparkException) as error:
-        kind = type(error).__name__
+        java = getattr(error, "java_exception", None)
+        kind = java.getClass().getSimpleName() if java else type(error).__name__
         raise SourceError(
             f"source {name}: table {source.jdbc.table} cannot be read ({kind}). Does the database that the environment "
             f"variable {source.jdbc.url_env} names answer, do table and column {source.jdbc.watermark} exist, and may "
@@ -56,7 +57,7 @@ def between(jdbc: Jdbc, last: datetime | None, day: date) -> str:
 
 
 def _read(spark: SparkSession, jdbc: Jdbc, where: str) -> DataFrame:
-    options = {"url": os.environ.get(jdbc.url_env, ""), "fetchsize": str(FETCH)}
+    options = {"url": os.environ.get(jdbc.url_env, ""), "driver": jdbc.driver, "fetchsize": str(FETCH)}
     options |= {
         key: os.environ.get(env, "") for key, env in (("user", jdbc.user_env), ("password", jdbc.password_env)) if env
     }
