@@ -14,6 +14,7 @@ AREAS = {
     "demo": "cdp_spark.demo.cli:demo",
     "quarantine": "cdp_spark.sources.cli:quarantine",
     "identity": "cdp_spark.identity.cli:identity",
+    "model": "ml.cli:model",
 }
 
 
