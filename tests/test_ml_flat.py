@@ -218,10 +218,9 @@ def test_cells_become_numbers_and_days():
 
 def test_ids_and_running_numbers_are_left_out_but_measures_are_not():
     n = 200
-    frame = pd.DataFrame(
-        {"row": range(n), "cust_id": np.random.default_rng(0).permutation(n) * 7,
-         "mail": [f"p{i}@x.org" for i in range(n)], "income": np.arange(n) * 10.5, "score": np.random.default_rng(1).permutation(n) * 3, "home": ["a", "b"] * 100}
-    )  # fmt: skip
+    mixed = np.random.default_rng(0).permutation(n)
+    ids = {"row": range(n), "cust_id": mixed * 7, "mail": [f"p{i}@x.org" for i in range(n)]}
+    frame = pd.DataFrame(ids | {"income": np.arange(n) * 10.5, "score": mixed * 3, "home": ["a", "b"] * 100})
     found = schema(frame)
     assert set(found.left_out) == {"row", "cust_id", "mail"} and set(found.kinds) == {"income", "score", "home"}
 
