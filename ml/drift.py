@@ -59,7 +59,7 @@ def psi(bins: dict[str, Any], values: pd.Series) -> float:
     luck = (np.count_nonzero(np.asarray(bins["shares"]) + now > 2 * FLOOR) - 1) * (
         1 / max(values.size, 1) + 1 / bins["rows"]
     )
-    return max(0.0, raw - luck)
+    return float(max(0.0, raw - luck))
 
 
 def compared(

@@ -18,6 +18,7 @@ def measured(truth: np.ndarray, chance: np.ndarray, weights: np.ndarray | None =
 
     pr_auc is average precision: sum of precision x gain in recall down the ranking. Equal probabilities move together.
     """
+    truth, chance = np.asarray(truth), np.asarray(chance)
     order = np.argsort(-chance, kind="stable")
     y, p = truth[order].astype(float), chance[order]
     w = np.ones((1, y.size)) if weights is None else np.atleast_2d(weights)[:, order].astype(float)
@@ -78,6 +79,7 @@ def calibration(truth: np.ndarray, chance: np.ndarray) -> dict[str, float]:
     in_the_large: the shift of log-odds that makes the mean probability the observed share (0 is right).
     Van Calster et al. (2019), "Calibration: the Achilles heel of predictive analytics", levels mean and weak.
     """
+    truth, chance = np.asarray(truth), np.asarray(chance)
     odds = log_odds(chance)
     fit = LogisticRegression(C=np.inf, max_iter=1000).fit(odds[:, None], truth)
     shift = brentq(lambda move: (1 / (1 + np.exp(-odds - move))).mean() - truth.mean(), -20, 20)

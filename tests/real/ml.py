@@ -113,7 +113,8 @@ def baskets() -> None:
     spark = session.build(Env(master="local[2]", driver_memory="3g"), name="real-ml", s3=False)
     raw = spark.read.parquet(str(SHARED / "completejourney/transactions.parquet")).where("quantity > 0")
     lines = raw.selectExpr("cast(household_id as string) person_id", "cast(basket_id as string) basket",
-                           "cast(product_id as string) item", "to_date(transaction_timestamp) day").persist()  # fmt: skip
+                           "cast(product_id as string) item", "to_date(transaction_timestamp) day")  # fmt: skip
+    lines = lines.persist()
     for day in (date(2017, 10, 1), date(2017, 12, 1)):
         basket, common = recommend.next_basket(lines, day).persist(), recommend.popular(lines, day).persist()
         together = recommend.companions(lines, day, common).persist()
