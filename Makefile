@@ -47,6 +47,24 @@ real: setup ## the same steps on real data in ../shared/data, where it is there
 bench: setup ## seconds a step, memory, and growth from 1x to 10x people (PEOPLE=5000)
 	$(BIN)/python -m tests.benchmarks.run --people $(PEOPLE)
 
+# Airflow lives in an environment of its own: its Spark provider brings another pyspark.
+AIRFLOW := .venv-airflow
+$(AIRFLOW)/.stamp: dags/requirements.lock $(STAMP)
+	$(VENV)-uv/bin/uv venv -q --clear --python $(PYTHON) $(AIRFLOW)
+	VIRTUAL_ENV=$(abspath $(AIRFLOW)) $(VENV)-uv/bin/uv pip sync -q --require-hashes dags/requirements.lock
+	touch $@
+airflow-env: $(AIRFLOW)/.stamp
+test-airflow: airflow-env jars-s3 ## every DAG equals the steps; a whole DAG run, one task killed
+	CDP_LONG=1 $(BIN)/python -m pytest tests/test_airflow.py tests/test_jdbc.py -k "airflow or dag or day_comes or task"
+airflow: airflow-env setup ## a local Airflow with the DAGs and a Spark connection (build/airflow)
+	@$(BIN)/python -m tests.airflow.serve
+lock-airflow: $(STAMP)
+	$(VENV)-uv/bin/uv pip compile -q --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
+	  dags/requirements.in -o dags/requirements.lock --custom-compile-command "make lock-airflow"
+test-faults: jars-s3 ## every write of every step killed before, during and after its commit; a full disk
+	CDP_LONG=1 $(BIN)/python -m pytest tests/test_faults.py
+.PHONY: airflow-env test-airflow airflow lock-airflow test-faults
+
 real-ml: $(STAMP) ## models on real tables in ../shared/data, where they are there, beside what they have to reach
 	$(BIN)/python -W ignore -m tests.real.ml
 

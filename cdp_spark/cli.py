@@ -15,6 +15,8 @@ AREAS = {
     "quarantine": "cdp_spark.sources.cli:quarantine",
     "identity": "cdp_spark.identity.cli:identity",
     "model": "ml.cli:model",
+    "health": "cdp_spark.governance.health:health",
+    "lineage": "cdp_spark.governance.lineage:lineage",
 }
 
 

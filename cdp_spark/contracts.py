@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import NamedTuple
 
-from pyspark.sql import Column, DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
@@ -24,10 +25,9 @@ class RowCheck(NamedTuple):
     expected: str
 
 
-def schema(spark: SparkSession, table: Table) -> StructType:
+def schema(table: Table) -> StructType:
     """The contract's columns as Spark's schema, all nullable: Delta keeps the data, `checks` keep the promise."""
-    ddl = ", ".join(f"`{name}` {column.type}" for name, column in table.columns.items())
-    return spark.createDataFrame([], ddl).schema
+    return StructType.fromDDL(", ".join(f"`{name}` {column.type}" for name, column in table.columns.items()))
 
 
 def conformed(frame: DataFrame, name: str, table: Table) -> DataFrame:
@@ -35,7 +35,7 @@ def conformed(frame: DataFrame, name: str, table: Table) -> DataFrame:
 
     Raises ContractError where a column is missing or has another type than the contract's.
     """
-    wanted = {f.name: f.dataType for f in schema(frame.sparkSession, table).fields}
+    wanted = {f.name: f.dataType for f in schema(table).fields}
     found = {f.name: f.dataType for f in frame.schema.fields}
     if missing := [c for c in wanted if c not in found]:
         raise ContractError(f"{name}: the frame lacks {missing}; its contract stands in conf/tables")
@@ -81,3 +81,15 @@ def violations(frame: DataFrame, table: Table) -> dict[str, int]:
 def repeated_keys(frame: DataFrame, key: tuple[str, ...]) -> int:
     """How many values of `key` stand in more than one row."""
     return frame.groupBy(*key).agg(F.count(F.lit(1)).alias("n")).where("n > 1").count()
+
+
+def fingerprint(rows: DataFrame) -> str:
+    """16 hex digits that name the content of `rows`: the same in any order of rows, another after any change of one.
+
+    Unlike a table's version it is the same again after a rerun that wrote the same rows.
+    """
+    digest = F.sha2(F.to_json(F.struct(*(F.col(f"`{c}`") for c in rows.columns)), {"ignoreNullFields": "false"}), 256)
+    parts = [F.conv(F.substring(digest, start, 15), 16, 10).cast("decimal(38,0)") for start in (1, 16)]
+    sums = rows.agg(F.count(F.lit(1)).alias("rows"), *(F.sum(part).alias(f"s{i}") for i, part in enumerate(parts)))
+    found = sums.first()
+    return hashlib.sha256(f"{found['rows']}|{found['s0']}|{found['s1']}".encode()).hexdigest()[:16]

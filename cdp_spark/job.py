@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import sys
 import time
 import uuid
@@ -48,8 +50,15 @@ class Job:
         return mlflow_place(self.conf, self.env, self.lake.root)[1]
 
     def log(self, message: str) -> None:
-        """One line of progress, never a row's values."""
-        print(f"{datetime.now(UTC):%H:%M:%S} {self.lake.step:<12} {message}", file=sys.stderr, flush=True)
+        """One line of progress, never a row's values; a JSON object where the environment says CDP_LOG=json."""
+        now = datetime.now(UTC)
+        line = f"{now:%H:%M:%S} {self.lake.step:<12} {message}"
+        if os.environ.get("CDP_LOG") == "json":
+            level = "warning" if message.startswith("WARNING ") else "info"
+            told = {"at": now.isoformat(timespec="milliseconds"), "level": level, "run_id": self.run_id}
+            told |= {"date": str(self.date), "step": self.lake.step, "message": message.removeprefix("WARNING ")}
+            line = json.dumps(told)
+        print(line, file=sys.stderr, flush=True)
 
     def warn(self, message: str) -> None:
         """A line of progress that also ends in the run's row and summary."""
@@ -77,6 +86,10 @@ def needs_s3(conf: Conf, *uris: str | None) -> bool:
     return any((uri or "").startswith(("s3a://", "s3://")) for uri in places)
 
 
+def needs_jdbc(conf: Conf) -> bool:
+    return any(source.jdbc for source in conf.sources.values())
+
+
 def start(
     conf_dir: str,
     env: str,
@@ -93,7 +106,7 @@ def start(
     """A job on the deployment `conf_dir`, its configuration checked before Spark starts. Raises ConfError."""
     conf = load(conf_dir, env)
     root = place("lake", lake or conf.env.lake)
-    spark = session.build(conf.env, s3=needs_s3(conf, root, drops, exports), settings=settings)
+    spark = session.build(conf.env, s3=needs_s3(conf, root, drops, exports), jdbc=needs_jdbc(conf), settings=settings)
     run_at = run_at or datetime.now(UTC)
     run_id = run_id or f"{run_at:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
     tables = Lake(spark, root, conf.tables, run_id=run_id, catalog=conf.env.catalog, on_write=on_write)

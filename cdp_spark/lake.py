@@ -16,6 +16,7 @@ from pyspark.sql import functions as F
 
 from cdp_spark.config.contract import Table
 from cdp_spark.contracts import ContractError, RowCheck, conformed, repeated_keys, row_checks, schema
+from cdp_spark.migrate import as_promised, difference, statements
 
 QUARANTINE = "bronze._quarantine"
 
@@ -72,23 +73,26 @@ class Lake:
 
     def version(self, name: str) -> int | None:
         """Newest version of a table; None where it is not there yet."""
-        return self._table(name).history(1).first()["version"] if self.exists(name) else None
+        if not self.exists(name):
+            return None
+        if self.catalog:
+            return self._table(name).history(1).first()["version"]
+        # Delta's public API tells a version by a Spark job over the history: forty times the cost, and each read asks
+        jvm, none = self.spark._jvm, self.spark._jvm.scala.Option.empty()
+        path = jvm.org.apache.hadoop.fs.Path(self.location(name))
+        log = jvm.org.apache.spark.sql.delta.DeltaLog.forTable(self.spark._jsparkSession, path)
+        return log.update(False, none, none).version()
 
     def read(self, name: str, version: int | None = None) -> DataFrame:
         """The table with its contract's columns; an empty frame where nothing was written yet."""
-        wanted = schema(self.spark, self.contract(name))
+        wanted = schema(self.contract(name))
         if not self.exists(name):
             return self.spark.createDataFrame([], wanted)
         self.reads[name] = self.version(name) if version is None else version
         reader = self.spark.read.format("delta").option("versionAsOf", self.reads[name])
         found = reader.table(self.location(name)) if self.catalog else reader.load(self.location(name))
-        have = set(found.columns)
-        return found.select(
-            *(
-                F.col(f"`{f.name}`") if f.name in have else F.lit(None).cast(f.dataType).alias(f.name)
-                for f in wanted.fields
-            )
-        )
+        table = self.contract(name)
+        return found.select(*as_promised(table, difference(name, found.schema, table)))
 
     def write(self, name: str, frame: DataFrame, *, on: date | None = None, source: str = "") -> Written:
         """Check `frame` against its contract and commit it by the table's mode.
@@ -106,6 +110,7 @@ class Lake:
             counts = self._judged(name, table, rows, on)
             kept = self._without_bad_rows(name, table, rows, counts, on, source)
             written = Written(counts["rows"] - counts["bad"], counts["bad"], counts["warnings"])
+            self._migrate(name, table)
             self._commit(name, table, kept, on, self._facts(table, written))
         finally:
             rows.unpersist()
@@ -113,6 +118,14 @@ class Lake:
         if self.on_write:
             self.on_write(name, written)
         return written
+
+    def _migrate(self, name: str, table: Table) -> None:
+        """Alter a table that is there to its contract; one of state is replaced as a whole and needs none of it."""
+        if table.mode == "state" or not self.exists(name):
+            return
+        place = self.location(name) if self.catalog else f"delta.`{self.location(name)}`"
+        for statement in statements(place, difference(name, self._table(name).toDF().schema, table)):
+            self.spark.sql(statement)
 
     def _judged(self, name: str, table: Table, rows: DataFrame, on: date | None) -> dict:
         checks = row_checks(table)
@@ -216,9 +229,23 @@ class Lake:
         }
         return json.dumps(facts, sort_keys=True)
 
-    def commits(self, name: str) -> DataFrame:
-        """One row per commit of this project to a table: version, timestamp, userMetadata (the audit facts as JSON)."""
-        found = self._table(name).history().select("version", "timestamp", "userMetadata")
+    def optimize(self, name: str, since: date) -> None:
+        """Join small files, and order rows by the contract's `cluster`; of a by_date table the days from `since` on."""
+        table, work = self.contract(name), self._table(name).optimize()
+        if table.mode == "by_date":
+            work = work.where(f"{table.date} >= '{since}'")
+        if table.cluster:
+            work.executeZOrderBy(list(table.cluster))
+        else:
+            work.executeCompaction()
+
+    def vacuum(self, name: str, days: int) -> None:
+        """Delete files that no version of the last `days` days holds: older versions can then be read no more."""
+        self._table(name).vacuum(24 * days)
+
+    def commits(self, name: str, last: int) -> DataFrame:
+        """The `last` newest commits to a table that are this project's: version, timestamp, userMetadata (facts)."""
+        found = self._table(name).history(last).select("version", "timestamp", "userMetadata")
         return found.where(F.get_json_object("userMetadata", "$.run_id").isNotNull())
 
 

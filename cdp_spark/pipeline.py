@@ -6,12 +6,13 @@ from typing import NamedTuple
 
 
 class Step(NamedTuple):
-    """One job: `jobs/<name>.py`, the tables it reads and writes, and what it is for."""
+    """One job: `jobs/<name>.py`, the tables it reads and writes, what it is for, and how often a schedule runs it."""
 
     name: str
     about: str
     reads: tuple[str, ...] = ()
     writes: tuple[str, ...] = ()
+    every: str = "day"
 
 
 SILVER = (
@@ -80,6 +81,7 @@ STEPS = (
             "gold.profiles",
         ),
         ("ml.trainings",),
+        every="week",
     ),
     Step(
         "score",
@@ -124,11 +126,16 @@ STEPS = (
     Step("publish", "pin the versions that belong together", (), ("governance.audit", "governance.runs")),
 )
 
+# Care for the tables themselves: part of no day's run.
+UPKEEP = (Step("maintain", "compact, cluster and vacuum every table", every="week"),)
+
 NAMES = tuple(step.name for step in STEPS)
 
 
 def upstream(step: Step) -> list[str]:
     """Names of the steps that write what `step` reads; `publish` follows all others."""
+    if step in UPKEEP:
+        return []
     if step.name == "publish":
         return [other.name for other in STEPS if other.name != "publish"]
     before = STEPS[: NAMES.index(step.name)]

@@ -4,94 +4,82 @@ from __future__ import annotations
 
 import json
 import os
-import socket
 import sys
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime, timedelta
+from collections.abc import Callable
+from datetime import UTC, date, datetime, timedelta
+from functools import partial
 from importlib import import_module
 
 import click
 from pyspark.errors import PySparkException
+from pyspark.sql import functions as F
 
 from cdp_spark import job as jobs
 from cdp_spark.cli import day
+from cdp_spark.governance import gates
+from cdp_spark.jars import JarError
 from cdp_spark.job import Job
-from cdp_spark.pipeline import Step, between
-from cdp_spark.storage import Storage
+from cdp_spark.lock import RunError, lock
+from cdp_spark.marks import begin, finish, marks, of_run
+from cdp_spark.pipeline import UPKEEP, Step, between, upstream
+from cdp_spark.storage import Storage, StorageError
 
-OPTIONS = [
+PLACES = [
     click.option("--conf", "conf_dir", required=True, help="the deployment: a folder like the shipped conf/"),
     click.option("--env", default="local", show_default=True, help="a name in conf/env"),
     click.option("--lake", help="root of the tables (default: the environment's)"),
     click.option("--drops", help="root of the drops (default: the environment's)"),
     click.option("--exports", help="root of the deliveries (default: the environment's, else inside the lake)"),
-    click.option("--date", "text", required=True, help="the day whose drops are landed, YYYY-MM-DD"),
 ]
+OPTIONS = [*PLACES, click.option("--date", "text", required=True, help="the day whose drops are landed, YYYY-MM-DD")]
+ACCEPT = click.option("--accept", multiple=True, help="a step whose gate may stay open: you have looked at its outcome")
 
 
-class RunError(Exception):
-    """A run cannot go on; `exit_code` says why: 2 wrong use or configuration, 3 a step failed, 4 another run is on."""
-
-    def __init__(self, message: str, exit_code: int):
-        super().__init__(message)
-        self.exit_code = exit_code
-
-
-def with_options(command: Callable) -> Callable:
-    for option in reversed(OPTIONS):
+def with_options(command: Callable, options: list | None = None) -> Callable:
+    for option in reversed(options or OPTIONS):
         command = option(command)
     return command
 
 
-@contextmanager
-def lock(job: Job) -> Iterator[None]:
-    """One run at a time on a lake. Raises RunError that names the holder; an old one (lock_hours) is taken over."""
-    storage, uri = Storage(job.spark), f"{job.lake.root}/_cdp/lock.json"
-    mine = {"run_id": job.run_id, "host": socket.gethostname(), "pid": os.getpid(), "since": job.run_at.isoformat()}
-    if not storage.create(uri, json.dumps(mine)):
-        held = json.loads(storage.read(uri))
-        if not _abandoned(held, job):
-            raise RunError(
-                f"run {held['run_id']} holds the lake since {held['since']} (host {held['host']}, pid {held['pid']}); "
-                f"wait for it, or remove {uri} if you know that it has died",
-                4,
-            )
-        job.log(f"taking over the lock of run {held['run_id']}, which has died")
-        storage.write(uri, json.dumps(mine))
-    try:
-        yield
-    finally:
-        storage.delete(uri)
+def run_steps(job: Job, steps: list[Step], *, hold: bool = False, accept: tuple[str, ...] = ()) -> list[dict]:
+    """Run `steps` in order under the lake's lock; seconds and rows of each.
 
-
-def _abandoned(held: dict, job: Job) -> bool:
-    age = datetime.now(UTC) - datetime.fromisoformat(held["since"])
-    if age > timedelta(hours=job.conf.base.lock_hours):
-        return True
-    if held["host"] != socket.gethostname():
-        return False
-    try:
-        os.kill(held["pid"], 0)
-    except ProcessLookupError:
-        return True
-    except PermissionError:
-        return False
-    return held["pid"] == os.getpid()
-
-
-def run_steps(job: Job, steps: list[Step]) -> list[dict]:
-    """Run `steps` in order under the lake's lock; seconds and rows of each. Raises RunError where one fails."""
-    done = []
-    with lock(job):
+    A closed gate stops the steps that follow from its step, and no other. Raises RunError where a step fails, or at
+    the end where a gate was closed. hold: the run goes on in another process, so the lock is kept.
+    """
+    done, stopped, reasons = [], set(), []
+    with lock(job, hold):
         for number, step in enumerate(steps, 1):
+            if stopped & set(upstream(step)):
+                stopped.add(step.name)
+                continue
             here = job.step(step.name)
             here.log(f"[{number}/{len(steps)}] {step.about}")
-            seconds = _run_one(here, step)
-            rows = {name: written.rows for name, written in here.lake.writes.items()}
-            done.append({"name": step.name, "seconds": round(seconds, 1), "rows": rows})
-            here.log(f"done in {seconds:.1f} s")
+            account, why = _marked(here, step, accept)
+            done.append({key: account[key] for key in ("name", "seconds", "rows")})
+            if why:
+                stopped.add(step.name)
+                reasons += why
+    if reasons:
+        raise RunError(
+            f"gate closed: {'; '.join(reasons)}. Not run: {', '.join(sorted(stopped - {d['name'] for d in done}))}. "
+            "If it is as it should be, run again with --accept <step>",
+            5,
+        )
     return done
+
+
+def _marked(job: Job, step: Step, accept: tuple[str, ...]) -> tuple[dict, list[str]]:
+    """Run one step between its two marks; its account, and why its gate is closed ([]: it is open)."""
+    mark, told = begin(job, step), len(job.warnings)
+    seconds = _run_one(job, step)
+    rows = {name: written.rows for name, written in job.lake.writes.items()}
+    why = [] if step.name in accept else gates.closed(job, step.name)
+    account = {"name": step.name, "seconds": round(seconds, 1), "rows": rows}
+    status = "gate" if why else "done"
+    finish(job, mark, account | {"status": status, "warnings": job.warnings[told:]})
+    job.log(f"done in {seconds:.1f} s")
+    return account, why
 
 
 def _run_one(job: Job, step: Step) -> float:
@@ -111,44 +99,95 @@ def _run_one(job: Job, step: Step) -> float:
         raise
 
 
-def run_command_body(steps: list[Step], conf_dir, env, lake, drops, exports, text) -> Job:
-    job = jobs.start(conf_dir, env, day(text), lake=lake, drops=drops, exports=exports)
-    done = run_steps(job, steps)
+def refuse_older(job: Job, last: date) -> None:
+    """Raises RunError where `last`, the last day to be run, is older than a published one.
+
+    Tables of state would go back to that day and be published so: every day after it must be made anew as well.
+    """
+    newest = job.lake.read("governance.runs").agg(F.max("date").alias("day")).first()["day"]
+    if newest and last < newest:
+        raise RunError(
+            f"{newest} is published already: after a run of {last} every day up to it must be made anew. Give "
+            f"--from-date {last} --to-date {newest} (Airflow: the DAG cdp_backfill)",
+            2,
+        )
+
+
+def opened(conf_dir, env, lake, drops=None, exports=None) -> Job:
+    """A job that only looks: for commands without a date. It stands at today, and needs no drops."""
+    return jobs.start(conf_dir, env, datetime.now(UTC).date(), lake=lake, drops=drops or lake or ".", exports=exports)
+
+
+def finished(job: Job, done: list[dict]) -> None:
+    """Leave summary.json in the lake and print the account."""
     from cdp_spark.summary import print_summary, summary
 
     found = summary(job, done)
     Storage(job.spark).write(f"{job.lake.root}/summary.json", json.dumps(found, indent=1, default=str))
     print_summary(found)
-    return job
+
+
+def days(text: str | None, first: str | None, last: str | None) -> list[date]:
+    """The days of a run: --date, or --from-date to --to-date. Raises ValueError where they are neither."""
+    if text and not (first or last):
+        return [day(text)]
+    if text or not (first and last):
+        raise ValueError("give --date, or --from-date and --to-date")
+    begin, end = day(first), day(last)
+    if begin > end:
+        raise ValueError(f"--from-date {begin} comes after --to-date {end}")
+    return [begin + timedelta(days=n) for n in range((end - begin).days + 1)]
 
 
 @click.command("run")
-@with_options
+@partial(with_options, options=PLACES)
+@click.option("--date", "text", help="the day whose drops are landed, YYYY-MM-DD")
+@click.option("--from-date", help="first of several days, run one after another")
+@click.option("--to-date", help="last of several days")
 @click.option("--from", "first", help="first step (default: ingest)")
 @click.option("--to", "last", help="last step (default: publish)")
-def run_command(conf_dir, env, lake, drops, exports, text, first, last) -> None:
-    """Run the steps of one day on a deployment, in this process."""
+@ACCEPT
+def run_command(conf_dir, env, lake, drops, exports, text, from_date, to_date, first, last, accept) -> None:
+    """Run the steps of a day, or of each day of a range, on a deployment, in this process."""
     try:
-        steps = between(first, last)
-        run_command_body(steps, conf_dir, env, lake, drops, exports, text)
+        steps, wanted = between(first, last), days(text, from_date, to_date)
+        for one in wanted:
+            job = jobs.start(conf_dir, env, one, lake=lake, drops=drops, exports=exports)
+            if steps[-1].name == "publish":
+                refuse_older(job, wanted[-1])
+            finished(job, run_steps(job, steps, accept=accept))
     except ValueError as error:
         raise RunError(str(error), 2) from None
 
 
+def named(name: str) -> list[Step]:
+    """The one step of a job's file, also one that is part of no day's run. Raises ValueError where there is none."""
+    return [step for step in UPKEEP if step.name == name] or between(name, name)
+
+
 def main(run: Callable[[Job], None]) -> None:
-    """Start one job under spark-submit: `spark-submit jobs/<step>.py --conf DIR --env NAME --date D ...`."""
+    """Start one job under spark-submit: `spark-submit jobs/<step>.py --conf DIR --env NAME --date D ...`.
+
+    Steps of one run share `--run-id`, and all but the last give `--hold`: no other run comes in between.
+    """
     name = os.path.splitext(os.path.basename(sys.argv[0]))[0]
 
     @click.command(name)
     @with_options
-    def command(conf_dir, env, lake, drops, exports, text) -> None:
-        job = jobs.start(conf_dir, env, day(text), lake=lake, drops=drops, exports=exports)
-        run_steps(job, between(name, name))
+    @click.option("--run-id", help="the run that this step belongs to (default: a run of its own)")
+    @click.option("--hold", is_flag=True, help="keep the lake's lock for the run's next step")
+    @ACCEPT
+    def command(conf_dir, env, lake, drops, exports, text, run_id, hold, accept) -> None:
+        job = jobs.start(conf_dir, env, day(text), lake=lake, drops=drops, exports=exports, run_id=run_id)
+        refuse_older(job, job.date)
+        run_steps(job, named(name), hold=hold, accept=accept)
+        if name == "publish":
+            finished(job, of_run(marks(job), job.run_id))
 
     from cdp_spark.config.load import ConfError
 
     try:
         command()
-    except (RunError, ConfError, ValueError) as error:
+    except (RunError, ConfError, StorageError, JarError, ValueError) as error:
         print(error, file=sys.stderr)
         sys.exit(getattr(error, "exit_code", 2))

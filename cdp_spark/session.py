@@ -46,15 +46,17 @@ def s3_settings(s3: S3) -> dict[str, str]:
     return found
 
 
-def build(env: Env, *, name: str = "cdp", s3: bool = False, settings: dict[str, str] | None = None) -> SparkSession:
-    """A session for `env`, or the running one. `s3` adds S3A; `settings` win over everything else.
+def build(
+    env: Env, *, name: str = "cdp", s3: bool = False, jdbc: bool = False, settings: dict[str, str] | None = None
+) -> SparkSession:
+    """A session for `env`, or the running one. `s3` adds S3A, `jdbc` the databases; `settings` win over all else.
 
     Under spark-submit (`jars: provided`, `master: null`) the JARs and the master come from its command line.
     """
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
     found = SETTINGS | {"spark.sql.shuffle.partitions": str(env.shuffle_partitions)}
     if env.jars == "cache" and "PYSPARK_GATEWAY_PORT" not in os.environ:  # spark-submit has brought its own by now
-        groups = ["core", "s3"] if s3 else ["core"]
+        groups = ["core", *(["s3"] if s3 else []), *(["jdbc"] if jdbc else [])]
         found |= {"spark.jars": ",".join(jars.paths(groups)), "spark.driver.memory": env.driver_memory}
     if env.master:
         found["spark.master"] = env.master

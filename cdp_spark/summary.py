@@ -8,6 +8,7 @@ from pyspark.sql import functions as F
 from cdp_spark.activation.deliver import exports
 from cdp_spark.audiences.members import summary as audiences
 from cdp_spark.job import Job
+from cdp_spark.marks import marks, warnings
 
 
 def summary(job: Job, steps: list[dict]) -> dict:
@@ -21,7 +22,7 @@ def summary(job: Job, steps: list[dict]) -> dict:
         "models": _models(job),
         "audiences": audiences(job.lake.read("activation.funnels"), job.as_of),
         "exports": exports(job.lake.read("activation.deliveries"), job.date),
-        "warnings": list(job.warnings),
+        "warnings": warnings(marks(job), job.date),
     }
 
 

@@ -10,6 +10,7 @@ import cloudpickle
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
+from cdp_spark.contracts import fingerprint
 from cdp_spark.job import Job
 from ml.monitor import watch
 from ml.predict import predictor
@@ -25,9 +26,9 @@ def score_all(job: Job, permitted: DataFrame | None = None) -> None:
     """
     known, models, done, watched, names = job.lake.read("gold.features"), registry(job), [], [], []
     people = known.where(F.col("as_of") == F.lit(job.as_of))
+    snapshot = fingerprint(people)
     if permitted is not None:
         people = people.join(permitted.select("person_id").distinct(), "person_id", "left_semi")
-    snapshot = f"gold.features@{job.lake.reads.get('gold.features')}"
     for name, module in applicable(job).items():
         try:
             fitted, wanted, version = champion(models, name, people.columns)

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import hashlib
-import json
 from datetime import date, timedelta
 
+import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -13,7 +13,7 @@ from cdp_spark.gold.features import inputs
 from cdp_spark.job import Job
 from ml import drift
 from ml.card import card, curves, plots
-from ml.dataset import Examples, examples, feature_names, labelled, snapshots
+from ml.dataset import Examples, examples, feature_names, labelled
 from ml.judge import Verdict, against, judged
 from ml.spec import ModelSpec, applicable
 from ml.tracking import Registry, RegistryError
@@ -41,16 +41,23 @@ def train_due(job: Job, permitted: DataFrame | None = None) -> None:
         job.log("no model is due")
         return
     frames, people = inputs(job)
+    told = trained_on(job)
     frames["silver.orders"].persist()  # read once for the features and once a snapshot for the labels
     for module in due:
         spec = module.SPEC
         rows = labelled(module, frames, job.conf.features, people, job.as_of, permitted)
         found = examples(rows, spec, feature_names(spec, job.conf.features), job.as_of)
+        state = snapshot_id(found)
+        if told.get(spec.name) == state:
+            job.log(f"{spec.name}: was trained on this very snapshot before")
+            continue
         verdict = judged(module, found, job.conf.base.seed)
-        done.append(keep(job, models, spec, found, verdict))
+        done.append(keep(job, models, spec, found, verdict, state))
     frames["silver.orders"].unpersist()
+    if not done:
+        return
     others = job.lake.read("ml.trainings").where(F.col("as_of") == F.lit(job.as_of))
-    others = others.where(~F.col("model").isin([module.SPEC.name for module in due]))
+    others = others.where(~F.col("model").isin([row["model"] for row in done]))
     trained = job.spark.createDataFrame(done, others.schema)
     job.lake.write("ml.trainings", trained.unionByName(others), on=job.as_of)
 
@@ -64,9 +71,15 @@ def is_due(job: Job, models: Registry, name: str) -> bool:
     return last is None or job.as_of - last > timedelta(job.conf.base.retrain_after_days)
 
 
-def keep(job: Job, models: Registry, spec: ModelSpec, found: Examples, verdict: Verdict) -> dict:
+def trained_on(job: Job) -> dict[str, str]:
+    """Snapshot on which a model was not good enough in an earlier try of this day: a rerun registers nothing twice."""
+    rows = job.lake.read("ml.trainings").where((F.col("as_of") == F.lit(job.as_of)) & ~F.col("promoted"))
+    return {row["model"]: row["snapshot_id"] for row in rows.collect()}  # one row a model
+
+
+def keep(job: Job, models: Registry, spec: ModelSpec, found: Examples, verdict: Verdict, state: str) -> dict:
     """Register what was fitted as challenger, promote what passes the gate; the row of ml.trainings."""
-    version, state = None, snapshot_id(job, spec)
+    version = None
     if verdict.fitted is not None:
         reason = verdict.reason or beside_champion(models, spec, found, verdict, job.conf.base.seed)
         verdict = verdict._replace(reason=reason)
@@ -154,7 +167,9 @@ def training_row(spec: ModelSpec, as_of: date, verdict: Verdict, version: str | 
     }
 
 
-def snapshot_id(job: Job, spec: ModelSpec) -> str:
-    """Hash of the versions of the tables that were read and of the snapshots' dates: what the model has seen."""
-    seen = {"dates": [str(day) for day in snapshots(spec, job.as_of)], "reads": job.lake.reads}
-    return hashlib.sha256(json.dumps(seen, sort_keys=True).encode()).hexdigest()[:16]
+def snapshot_id(found: Examples) -> str:
+    """Hash of every row that is learned from or judged on: what the model has seen, whatever run brought it there."""
+    digest = hashlib.sha256(",".join(found.features).encode())
+    for part in (found.train, found.holdout):
+        digest.update(pd.util.hash_pandas_object(part, index=False).to_numpy().tobytes())
+    return digest.hexdigest()[:16]

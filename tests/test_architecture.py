@@ -9,7 +9,7 @@ import pytest
 
 from cdp_spark.config.cross import model_names
 from cdp_spark.config.load import load
-from cdp_spark.pipeline import STEPS, between, upstream
+from cdp_spark.pipeline import STEPS, UPKEEP, between, upstream
 from tests.conftest import ROOT
 
 PACKAGES = ("cdp_spark", "ml", "jobs")
@@ -46,7 +46,7 @@ def test_the_pipeline_needs_nothing_but_the_standard_library():
 
 
 def test_every_job_is_a_step_and_every_step_a_job():
-    assert {p.stem for p in (ROOT / "jobs").glob("*.py")} - {"__init__"} == {step.name for step in STEPS}
+    assert {p.stem for p in (ROOT / "jobs").glob("*.py")} - {"__init__"} == {step.name for step in (*STEPS, *UPKEEP)}
 
 
 def test_jobs_hold_no_logic():

@@ -284,6 +284,11 @@ def test_from_silver_to_scores(spark, lake, conf, monkeypatch):
     found = lake.read("ml.scores").where("model = 'churn'").toPandas()
     eligible = lake.read("gold.features").where("last_order_days <= 180 and person_id < 'p5'").count()
     assert len(found) == eligible > 50 and found["version"].unique().tolist() == ["1"] and not found["stale"].any()
+    lake.write("gold.features", lake.read("gold.features"), on=AS_OF)  # another version, the same content
+    score_all(job, permitted=everybody.where("person_id < 'p5'"))
+    again = lake.read("ml.scores").where("model = 'churn'").toPandas()
+    pd.testing.assert_frame_equal(*(f.sort_values("person_id", ignore_index=True) for f in (found, again)))
+
     watched = lake.read("ml.monitoring").toPandas()
     assert {"score", *conf.features} >= set(watched["name"]) >= {"score", "last_order_days"}
     assert watched.groupby("model")["psi"].count().min() > 5
@@ -295,6 +300,18 @@ def test_from_silver_to_scores(spark, lake, conf, monkeypatch):
     assert len(job.warnings) == len(shipped()) and all("SHA-256" in told for told in job.warnings)
     kept = lake.read("ml.scores").where("model = 'churn'").toPandas()
     assert len(kept) == len(found) and kept["stale"].all()
+
+
+def test_what_was_not_good_enough_is_not_registered_twice_in_a_rerun(spark, lake, conf, monkeypatch):
+    monkeypatch.setattr(judge, "baseline", lambda examples, metric: ("last_order_days", 2.0))  # nobody is that good
+    shop(spark, lake)
+    job = job_on(spark, lake, conf)
+    train_due(job)
+    first = sorted(map(str, lake.read("ml.trainings").collect()))
+    assert first and not lake.read("ml.trainings").where("promoted").count()
+    lake.write("silver.orders", lake.read("silver.orders"), on=lake.read("silver.orders").first()["ingest_date"])
+    train_due(job)
+    assert sorted(map(str, lake.read("ml.trainings").collect())) == first
 
 
 def test_late_rows_change_no_training_row_and_nobody_is_in_both_parts(spark, lake, conf):

@@ -56,7 +56,10 @@ class Check(Strict):
 
 
 class Column(Strict):
-    """A column of a table: its type in Spark's DDL, whether it may be null, and how personal it is."""
+    """A column of a table: its type in Spark's DDL, whether it may be null, and how personal it is.
+
+    was: names that it had before; a table that is there is altered when it is written next.
+    """
 
     type: str
     required: bool = False
@@ -64,6 +67,7 @@ class Column(Strict):
     erase: Literal["delete", "blank", "pseudonymise", "keep"] | None = None
     normaliser: Normaliser | None = None
     values: tuple[str, ...] | None = None
+    was: tuple[str, ...] = ()
     meaning: str = ""
 
 

@@ -42,6 +42,24 @@ class Env(Strict):
     s3: S3 = S3()
 
 
+class Gates(Strict):
+    """When a step's outcome stops the steps that follow from it. Shares of what was there before; judged from
+    `min_before` people or members on, as in a small beginning everything changes."""
+
+    people_changed_max: float = Field(1.0, ge=0, le=1, description="people merged or split by one run, of those known")
+    members_changed_max: float = Field(1.0, ge=0, description="growth or loss of an audience, of its members before")
+    min_before: int = Field(1_000, ge=1)
+
+
+class Alerts(Strict):
+    """When `cdp health` raises an alert. Volumes are shares of a source's median of `history_days` landings."""
+
+    published_max_days: int = Field(1, ge=0, description="days between today and the newest published day")
+    volume_min: float = Field(0.5, ge=0)
+    volume_max: float = Field(2.0, ge=1)
+    history_days: int = Field(7, ge=1)
+
+
 class Base(Strict):
     """conf/base.yml: what holds for the whole deployment."""
 
@@ -51,7 +69,11 @@ class Base(Strict):
     max_field_chars: int = Field(65_536, ge=1_000)
     future_tolerance: Duration = timedelta(days=1)
     quarantine_days: int = Field(90, ge=1)
+    keep_versions_days: int = Field(30, ge=7, description="how long a published run's versions can be read")
     lock_hours: int = Field(12, ge=1)
+    lock_idle_minutes: int = Field(120, ge=1, description="pause between the steps of a run after which it is dead")
+    gates: Gates = Gates()
+    alerts: Alerts = Alerts()
     retrain_after_days: int = Field(7, ge=0)
     seed: int = 42
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from typing import Annotated, Any, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
@@ -9,13 +10,38 @@ from pydantic import BeforeValidator, Field, model_validator
 from cdp_spark.config.contract import Check, Duration, Name, Normaliser, Strict
 
 
+class Jdbc(Strict):
+    """A table of a database, read since a watermark; address and login are environment variables, named here only.
+
+    watermark: a timestamp column that grows (updated at, or the time of a log row); a row that is changed in place
+    must get a new one. overlap: how far before the last watermark a read begins, for rows that were committed late.
+    partition: a column by whose range `partitions` readers share the work; none: one reader.
+    """
+
+    url_env: str
+    user_env: str | None = None
+    password_env: str | None = None
+    table: str = Field(pattern=r"^[A-Za-z_][A-Za-z0-9_.]*$")
+    watermark: Name
+    overlap: Duration = timedelta(hours=1)
+    partition: Name | None = None
+    partitions: int = Field(1, ge=1, le=64)
+
+    @model_validator(mode="after")
+    def shared(self) -> Jdbc:
+        if self.partitions > 1 and not self.partition:
+            raise ValueError("`partitions` needs `partition`: the column by whose range the readers share the work")
+        return self
+
+
 class Source(Strict):
     """One source: where its drops lie, how a row is read, and what of it goes to which silver table."""
 
     description: str
     entity: Name
-    format: Literal["csv", "json", "parquet", "delta"]
-    path: str
+    format: Literal["csv", "json", "parquet", "delta", "jdbc"]
+    path: str = ""
+    jdbc: Jdbc | None = None
     options: dict[str, str | bool | int] = {}
     mode: Literal["append", "snapshot", "cdc"] = "append"
     fields: tuple[str, ...]
@@ -38,6 +64,12 @@ class Source(Strict):
 
     @model_validator(mode="after")
     def holds_together(self) -> Source:
+        if (self.format == "jdbc") != (self.jdbc is not None) or (self.format == "jdbc") == bool(self.path):
+            raise ValueError("format jdbc goes with `jdbc:` and without `path:`; every other format needs `path:`")
+        if self.jdbc and self.jdbc.watermark not in self.fields:
+            raise ValueError(f"jdbc.watermark {self.jdbc.watermark!r} is not in `fields`")
+        if self.jdbc and self.mode == "snapshot":
+            raise ValueError("a jdbc source brings what changed, never the whole: mode append or cdc")
         if self.mode in ("snapshot", "cdc") and not self.key:
             raise ValueError(f"a {self.mode} source needs `key`: the fields that name a record")
         if self.deleted and self.mode != "cdc":

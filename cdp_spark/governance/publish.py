@@ -10,23 +10,47 @@ from pyspark.sql import functions as F
 
 from cdp_spark.config.load import digest
 from cdp_spark.job import Job
+from cdp_spark.marks import marks, unfit, warnings
 from cdp_spark.pipeline import STEPS
 
 OWN = ("governance.audit", "governance.runs")
 
 
+class PublishError(Exception):
+    """The tables do not belong together: what was published before stays in force."""
+
+
 def publish(job: Job) -> None:
-    """Add the run's commits to governance.audit, then the run with the version of each table to governance.runs."""
-    names = [name for name in table_names(job) if job.lake.exists(name)]
-    job.lake.write("governance.audit", audit(job, names))
-    versions = {name: job.lake.version(name) for name in names}
+    """Add the run's commits to governance.audit, then the run with the version of each table to governance.runs.
+
+    Raises PublishError where a step did not run, or did not end, or ran on what another one has since made anew.
+    """
+    found = marks(job)
+    if problems := unfit(found, job.date, [step for step in STEPS if step.name != "publish"]):
+        raise PublishError(
+            f"not published for {job.date}, as its tables do not belong together: {'; '.join(problems)}. What was "
+            f"published before stays in force; run --from {problems[0].split()[0]} for that date"
+        )
+    versions = {name: version for name in table_names(job) if (version := job.lake.version(name)) is not None}
+    job.lake.write("governance.audit", audit(job, unaudited(job, versions)))
     steps = [step.name for step in STEPS]
-    status = "partial" if job.warnings else "published"
-    row = (job.run_id, job.date, job.run_at.replace(tzinfo=None), status, digest(job.conf_dir), commit(), versions,
-           steps, list(job.warnings))  # fmt: skip
-    schema = job.lake.read("governance.runs").schema
-    job.lake.write("governance.runs", job.spark.createDataFrame([row], schema))
-    job.log(f"run {job.run_id} {status}: {len(versions)} tables")
+    told = warnings(found, job.date)
+    status = "partial" if told else "published"
+    runs = job.lake.read("governance.runs")
+    run_id = publication(job.run_id, [row.run_id for row in runs.where(_of_run(job.run_id)).collect()])
+    row = (run_id, job.date, job.run_at.replace(tzinfo=None), status, digest(job.conf_dir), commit(), versions,
+           steps, told)  # fmt: skip
+    job.lake.write("governance.runs", job.spark.createDataFrame([row], runs.schema))
+    job.log(f"run {run_id} {status}: {len(versions)} tables")
+
+
+def _of_run(run_id: str):
+    return (F.col("run_id") == run_id) | F.col("run_id").startswith(f"{run_id}~")
+
+
+def publication(run_id: str, before: list[str]) -> str:
+    """The id of one publication: a run whose tasks are run again publishes again, as `<run_id>~2`, `~3` ..."""
+    return f"{run_id}~{len(before) + 1}" if before else run_id
 
 
 def table_names(job: Job) -> list[str]:
@@ -35,11 +59,22 @@ def table_names(job: Job) -> list[str]:
     return sorted(written | {f"bronze.{name}" for name in job.conf.sources})
 
 
-def audit(job: Job, names: list[str]) -> DataFrame:
-    """One row per commit to the tables `names`, from the facts that each commit carries."""
+def unaudited(job: Job, versions: dict[str, int]) -> dict[str, int]:
+    """How many of its newest commits governance.audit does not know yet, by table; `versions` are the newest."""
+    known = job.lake.read("governance.audit").groupBy("table_name").agg(F.max("version").alias("version"))
+    seen = {row["table_name"]: row["version"] for row in known.collect()}  # one row a table
+    # a table younger than its audit was made anew: all its commits are told again, those that are known stay once
+    missing = {name: v - seen[name] if seen.get(name, v + 1) <= v else v + 1 for name, v in versions.items()}
+    return {name: count for name, count in missing.items() if count}
+
+
+def audit(job: Job, last: dict[str, int]) -> DataFrame:
+    """One row per commit among the `last` newest of each table, from the facts that each commit carries."""
     facts = "run_id string, step string, mode string, rows bigint, quarantined bigint, checks string, " \
             "reads map<string,bigint>, user string"  # fmt: skip
-    commits = [job.lake.commits(name).withColumn("table_name", F.lit(name)) for name in names]
+    if not last:
+        return job.lake.read("governance.audit").limit(0)
+    commits = [job.lake.commits(name, count).withColumn("table_name", F.lit(name)) for name, count in last.items()]
     rows = reduce(lambda a, b: a.unionByName(b), commits).withColumn("f", F.from_json("userMetadata", facts))
     return rows.select(
         "table_name",

@@ -10,8 +10,9 @@ from pyspark.sql import functions as F
 
 from cdp_spark.config.source import Source
 from cdp_spark.job import Job
+from cdp_spark.sources.jdbc import jdbc_rows
 from cdp_spark.sources.land import bronze_rows, deduplicated, judged, quarantined
-from cdp_spark.sources.read import SourceError, raw_rows
+from cdp_spark.sources.read import Raw, SourceError, raw_rows
 from cdp_spark.storage import Storage
 
 
@@ -65,6 +66,9 @@ def landing_number(job: Job) -> int:
 
 def land(job: Job, name: str, source: Source, landing: int) -> Landed:
     """Land one source. Raises SourceError where too much of it is bad, or a snapshot shrank beyond its limit."""
+    if source.jdbc:
+        raw = jdbc_rows(job.spark, name, source, job.lake.read(f"bronze.{name}"), job.date)
+        return _land_rows(job, name, source, raw, landing)
     uri = f"{job.drops}/{source.path.replace('{date}', str(job.date))}"
     storage = Storage(job.spark)
     files = [uri] if source.format == "delta" else storage.files(uri)
@@ -74,7 +78,10 @@ def land(job: Job, name: str, source: Source, landing: int) -> Landed:
         files = [file for file in files if storage.size(file)]
     if not files:
         return Landed(name, status="empty", message=f"source {name}: every file of the drop is empty")
-    raw = raw_rows(job.spark, name, source, files)
+    return _land_rows(job, name, source, raw_rows(job.spark, name, source, files), landing)
+
+
+def _land_rows(job: Job, name: str, source: Source, raw: Raw, landing: int) -> Landed:
     if new := sorted(raw.fields - set(source.fields)):
         job.warn(f"source {name}: new field(s) {', '.join(new[:20])}; kept in bronze and in `extra`")
     base = job.conf.base

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
@@ -96,9 +96,14 @@ def _columns(spark: SparkSession, source: Source, files: list[str]) -> Raw:
     reader = spark.read.options(**_options(source))
     frame = reader.option("mergeSchema", "true").parquet(*files) if source.format == "parquet" else reader.format(
         "delta").load(files[0])  # fmt: skip
+    return typed_rows(frame, source, F.col("_metadata.file_path"))
+
+
+def typed_rows(frame: DataFrame, source: Source, file: Column) -> Raw:
+    """Raw rows of a frame that has types: its values as text, nested ones as JSON."""
     texts = [_text(field) for field in frame.schema.fields]
     data = F.map_from_arrays(F.array(*(F.lit(f.name) for f in frame.schema.fields)), F.array(*texts))
-    return Raw(_judged(frame, data, F.lit(None), source, "rows"), frozenset(frame.columns))
+    return Raw(_judged(frame, data, F.lit(None), source, "rows", file), frozenset(frame.columns))
 
 
 def _text(field: T.StructField):
@@ -108,9 +113,10 @@ def _text(field: T.StructField):
     return F.base64(col) if isinstance(field.dataType, T.BinaryType) else col.cast("string")
 
 
-def _judged(frame: DataFrame, data, broken, source: Source, expected: str) -> DataFrame:
+def _judged(frame: DataFrame, data, broken, source: Source, expected: str, file: Column | None = None) -> DataFrame:
     """data, file, raw, rule, reason: `raw` is kept only of a row that could not be read, as `data` holds the others."""
-    rows = frame.select(data.alias("data"), F.col("_metadata.file_path").alias("file"), broken.alias("raw"))
+    file = F.col("_metadata.file_path") if file is None else file
+    rows = frame.select(data.alias("data"), file.alias("file"), broken.alias("raw"))
     texts = F.concat_ws(" ", F.map_values("data"))
     charset = str(source.options.get("encoding", "UTF-8"))
     odd = texts.rlike(MOJIBAKE) if "8859" in charset else texts.contains(REPLACED)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import json
 import math
-import os
+import re
 import subprocess
 import sys
 import time
@@ -35,14 +35,19 @@ def tree(root: int) -> list[int]:
 
 
 def peak(pids: list[int]) -> float:
-    """GiB that the processes hold together at this moment."""
-    pages = 0
+    """GiB that the processes hold together at this moment: shared pages once, by their proportional set size."""
+    held = {}
     for pid in pids:
         try:
-            pages += int(Path(f"/proc/{pid}/statm").read_text().split()[1])
+            name = Path(f"/proc/{pid}/exe").readlink().name
+            rollup = Path(f"/proc/{pid}/smaps_rollup").read_text()
         except OSError:
             continue
-    return pages * os.sysconf("SC_PAGE_SIZE") / 2**30
+        kib = int(re.search(r"^Pss:\s+(\d+)", rollup, re.M)[1])
+        # Java starts a helper (chmod and the like) by a child that is, for a moment, a second view of its own memory
+        key = name if name == "java" else pid
+        held[key] = max(kib, held.get(key, 0))
+    return sum(held.values()) / 2**20
 
 
 def measured(command: list[str], log: Path) -> tuple[float, float]:

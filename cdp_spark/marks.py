@@ -1,0 +1,91 @@
+"""Which step ran last, for which day, on whose results? A small file a step beside the tables, read before publishing.
+
+A step may be a process of its own, on another machine than the last one: what the run must know of it lies here.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import uuid
+from collections.abc import Iterable
+from datetime import UTC, date, datetime
+
+from cdp_spark.job import Job
+from cdp_spark.pipeline import NAMES, Step, upstream
+from cdp_spark.storage import Storage
+
+
+def _uri(job: Job, name: str) -> str:
+    return f"{job.lake.root}/_cdp/steps/{name}.json"
+
+
+def marks(job: Job) -> dict[str, dict]:
+    """Step -> what it left: date, run_id, status (running, done, gate), token, inputs, host, pid, at, account."""
+    storage = Storage(job.spark)
+    found = [json.loads(storage.read(uri)) for uri in storage.files(_uri(job, "*"))]
+    return {mark["step"]: mark for mark in found}
+
+
+def begin(job: Job, step: Step) -> dict:
+    """Note that `step` runs now and whose results it takes; its mark."""
+    known = marks(job)
+    mark = {
+        "step": step.name,
+        "date": str(job.date),
+        "run_id": job.run_id,
+        "status": "running",
+        "token": uuid.uuid4().hex,
+        "inputs": {name: known[name]["token"] for name in upstream(step) if name in known},
+        "host": socket.gethostname(),
+        "pid": os.getpid(),
+        "at": datetime.now(UTC).isoformat(),
+    }
+    Storage(job.spark).write(_uri(job, step.name), json.dumps(mark))
+    return mark
+
+
+def finish(job: Job, mark: dict, account: dict) -> None:
+    """Note that the step of `mark` has ended, with its `account`: status, seconds, rows, warnings."""
+    ended = {"at": datetime.now(UTC).isoformat()} | account
+    Storage(job.spark).write(_uri(job, mark["step"]), json.dumps(mark | ended))
+
+
+def unfit(found: dict[str, dict], day: date, steps: Iterable[Step]) -> list[str]:
+    """Why the tables do not belong together for `day`: one line a reason, each naming the step to run from; [] is fit.
+
+    A weekly step counts from whenever it ran. Tokens tell the order of steps, as clocks of machines may differ.
+    """
+    steps, problems = list(steps), []
+    weekly = {step.name for step in steps if step.every != "day"}
+    for step in steps:
+        mark = found.get(step.name)
+        if step.name in weekly:
+            continue
+        if mark is None:
+            problems.append(f"{step.name} has not run")
+        elif mark["status"] != "done":
+            problems.append(f"{step.name} {'was stopped by its gate' if mark['status'] == 'gate' else 'did not end'}")
+        elif mark["date"] != str(day):
+            problems.append(f"{step.name} last ran for {mark['date']}")
+        else:
+            before = [name for name in upstream(step) if name not in weekly and name in found]
+            problems += [
+                f"{step.name} ran before {name} was run again"
+                for name in before
+                if mark["inputs"].get(name) != found[name]["token"]
+            ]
+    return problems
+
+
+def warnings(found: dict[str, dict], day: date) -> list[str]:
+    """Every warning of the steps that ran for `day`, of whatever process, in the order of the steps."""
+    mine = [found[name] for name in NAMES if name in found and found[name]["date"] == str(day)]
+    return [text for mark in mine for text in mark.get("warnings", [])]
+
+
+def of_run(found: dict[str, dict], run_id: str) -> list[dict]:
+    """Name, seconds and rows of each step of one run, in the order of the steps."""
+    mine = [found[name] for name in NAMES if name in found and found[name]["run_id"] == run_id]
+    return [{key: mark[key] for key in ("name", "seconds", "rows")} for mark in mine if "seconds" in mark]

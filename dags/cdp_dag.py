@@ -1,0 +1,128 @@
+"""How does a step become an Airflow task? Shared by the DAGs here: settings, the operator, dates, the callback.
+
+Everything about a deployment comes from environment variables of Airflow's processes:
+CDP_HOME (folder with jobs/ and cdp_spark/), CDP_CONF, CDP_ENV, CDP_CONN (Spark connection), CDP_POOL, CDP_SCHEDULE,
+CDP_RETRY_MINUTES, CDP_SUBMIT_JARS, CDP_SUBMIT_PACKAGES, CDP_SUBMIT_PY_FILES, CDP_ALERT_URL (gets failures as JSON).
+A file of DAGs must hold the word Airflow, or Airflow does not look into it.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import urllib.request
+from datetime import datetime, timedelta
+from pathlib import Path
+
+from airflow.providers.apache.spark.operators.spark_submit import SparkSubmitOperator
+from airflow.sdk import DAG, Asset, CronDataIntervalTimetable, Param
+from airflow.sdk.exceptions import AirflowException, AirflowFailException
+
+from cdp_spark.pipeline import Step, upstream
+
+HOME = os.environ.get("CDP_HOME", str(Path(__file__).resolve().parents[1]))
+CONF = os.environ.get("CDP_CONF", f"{HOME}/conf")
+ENV = os.environ.get("CDP_ENV", "cluster")
+POOL = os.environ.get("CDP_POOL", "cdp")
+SCHEDULE = os.environ.get("CDP_SCHEDULE", "0 3 * * *")
+START = datetime(2026, 1, 1)
+PUBLISHED = Asset("cdp_published_run")
+HOPELESS = {2: "wrong configuration or use", 5: "a gate is closed"}  # trying again would not help
+# The day whose drops are landed: the run's logical date; where it has none (triggered by an asset or an API call
+# without one) the day before it runs.
+DAY = "{{ params.date or (dag_run.logical_date or dag_run.run_after - macros.timedelta(days=1)).strftime('%Y-%m-%d') }}"
+ACCEPT = "{{ params.accept }}"
+
+
+class SparkStep(SparkSubmitOperator):
+    """spark-submit of one job; an exit code that a second try cannot change fails the task at once."""
+
+    def execute(self, context) -> None:
+        try:
+            super().execute(context)
+        except AirflowException as error:
+            for code, meaning in HOPELESS.items():
+                if f"Error code is: {code}." in str(error):
+                    raise AirflowFailException(f"{meaning}; the log above says what to do") from error
+            raise
+
+
+def on_failure(context) -> None:
+    """Tell CDP_ALERT_URL which task failed: names and times only. Never fails itself."""
+    url, ti = os.environ.get("CDP_ALERT_URL"), context["task_instance"]
+    told = {"dag": ti.dag_id, "task": ti.task_id, "run": ti.run_id, "try": ti.try_number}
+    print(f"FAILED {json.dumps(told)}; what was published before stays in force")
+    if not url:
+        return
+    try:
+        body = urllib.request.Request(url, json.dumps(told).encode(), {"Content-Type": "application/json"})
+        urllib.request.urlopen(body, timeout=10).close()
+    except OSError as error:
+        print(f"CDP_ALERT_URL cannot be reached ({type(error).__name__})")
+
+
+DEFAULTS = {
+    "retries": 3,
+    "retry_delay": timedelta(minutes=float(os.environ.get("CDP_RETRY_MINUTES", "5"))),
+    "retry_exponential_backoff": True,
+    "max_retry_delay": timedelta(minutes=30),
+    "execution_timeout": timedelta(hours=3),
+    "pool": POOL,
+    "on_failure_callback": on_failure,
+}
+DATE = Param(None, type=["null", "string"], format="date", description="the day to land (default: the run's)")
+GATES = Param("", type="string", description="a step whose closed gate you have looked at and accept")
+
+
+def dag(dag_id: str, about: str, schedule: str | None, **params: Param) -> DAG:
+    """A DAG of which one run at a time is on."""
+    return DAG(
+        dag_id,
+        description=about,
+        doc_md=f"{about}. Settings: `dags/cdp_dag.py`. Until a run has published, readers see the run before.",
+        schedule=CronDataIntervalTimetable(schedule, timezone="UTC") if schedule else None,
+        start_date=START,
+        catchup=False,
+        max_active_runs=1,
+        dagrun_timeout=timedelta(hours=12),
+        default_args=DEFAULTS,
+        params=params,
+        tags=["cdp"],
+    )
+
+
+def submit(task_id: str, application: str, args: list[str], about: str, **more) -> SparkStep:
+    """A task that runs `spark-submit <application> <args>` in the deployment's environment."""
+    py_files = os.environ.get("CDP_SUBMIT_PY_FILES")
+    return SparkStep(
+        task_id=task_id,
+        application=f"{HOME}/{application}",
+        application_args=args,
+        conn_id=os.environ.get("CDP_CONN", "spark_default"),
+        name=f"cdp-{task_id}",
+        jars=os.environ.get("CDP_SUBMIT_JARS"),
+        packages=os.environ.get("CDP_SUBMIT_PACKAGES"),
+        py_files=py_files,
+        env_vars=None if py_files else {"PYTHONPATH": HOME},
+        doc_md=about,
+        **more,
+    )
+
+
+def deployment() -> list[str]:
+    return ["--conf", CONF, "--env", ENV]
+
+
+def task(step: Step, *, hold: bool, outlets: tuple[Asset, ...] = ()) -> SparkStep:
+    """The task of one step. `hold` keeps the lake's lock for the next task of the same DAG run."""
+    args = [*deployment(), "--date", DAY, "--run-id", "{{ run_id }}", "--accept", ACCEPT, *(["--hold"] if hold else [])]
+    about = f"{step.about.capitalize()}.\n\nReads: {', '.join(step.reads) or '-'}\n\nWrites: {', '.join(step.writes)}"
+    return submit(step.name, f"jobs/{step.name}.py", args, about, outlets=list(outlets))
+
+
+def chain(steps: list[Step], tasks: dict[str, SparkStep]) -> None:
+    """Each task after those that write what its step reads: a failure stops what follows from it, and nothing else."""
+    for step in steps:
+        for name in upstream(step):
+            if name in tasks:
+                tasks[name] >> tasks[step.name]

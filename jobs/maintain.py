@@ -1,0 +1,13 @@
+"""Keep tables fast and small: compact, cluster, vacuum."""
+
+from cdp_spark.governance.maintain import maintain
+from cdp_spark.job import Job
+from cdp_spark.runner import main
+
+
+def run(job: Job) -> None:
+    maintain(job)
+
+
+if __name__ == "__main__":
+    main(run)

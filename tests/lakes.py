@@ -1,0 +1,48 @@
+"""What is in a lake, apart from facts of the run? For comparing lakes that were made in different ways."""
+
+from __future__ import annotations
+
+import os
+import sys
+from datetime import UTC, date, datetime
+from pathlib import Path
+
+from pyspark.sql import SparkSession
+from pyspark.sql import functions as F
+
+from cdp_spark.config.load import load
+from cdp_spark.governance.publish import OWN, table_names
+from cdp_spark.job import Job
+from cdp_spark.lake import Lake
+from tests.conftest import ROOT
+
+RUN_FACTS = ("_landed_at", "_file", "file", "run_id", "recorded_at", "uri", "manifest_sha256", "version")
+BIN = Path(sys.executable).parent
+
+
+def job_on(spark: SparkSession, lake, drops, day: str | date, run_id: str | None = None, env: str = "local") -> Job:
+    conf, day = load(ROOT / "conf"), date.fromisoformat(str(day))
+    run_id = run_id or f"run-{day}"
+    tables = Lake(spark, str(lake), conf.tables, run_id=run_id)
+    moment = datetime(2026, 2, 1, tzinfo=UTC)
+    return Job(spark, tables, conf, str(ROOT / "conf"), env, day, moment, run_id, str(drops), f"{lake}/_exports")
+
+
+def contents(spark: SparkSession, lake, but: tuple[str, ...] = ()) -> dict[str, tuple[int, int]]:
+    """Table -> (rows, checksum whatever the order) of every table, without facts of the run, and but for `but`."""
+    job = job_on(spark, lake, "", "2026-01-30")
+    found = {}
+    for name in table_names(job):
+        if name in but or name in OWN or not job.lake.exists(name):
+            continue
+        rows = job.lake.read(name).drop(*RUN_FACTS)
+        text = F.to_json(F.struct(*rows.columns))
+        row = rows.agg(F.count("*").alias("n"), F.sum(F.xxhash64(text).cast("decimal(38,0)")).alias("h")).first()
+        found[name] = (row["n"], int(row["h"] or 0))
+    return found
+
+
+def environment(**more: str) -> dict[str, str]:
+    """Of a process that runs the project as it lies here."""
+    own = {"PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1", "PYTHONPATH": str(ROOT)}
+    return os.environ | own | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"} | more

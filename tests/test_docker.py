@@ -1,0 +1,83 @@
+"""Do the container files name only what exists, and hold no secret? No engine is needed to tell."""
+
+from __future__ import annotations
+
+import json
+import re
+from importlib.metadata import entry_points
+
+import yaml
+
+from cdp_spark.config.load import load
+from tests.conftest import ROOT
+
+DOCKER = ROOT / "docker"
+COMPOSE = yaml.safe_load((DOCKER / "compose.yml").read_text())
+FILES = ("Dockerfile", "Dockerfile.airflow")
+
+
+def test_everything_copied_exists():
+    for name in FILES:
+        for line in re.findall(r"^COPY (.+)$", (DOCKER / name).read_text(), re.M):
+            for path in line.split()[:-1]:
+                assert (ROOT / path).exists(), (name, path)
+
+
+def test_images_are_pinned_checked_and_not_root():
+    for name in FILES:
+        text = (DOCKER / name).read_text()
+        assert re.findall(r"^USER (.+)$", text, re.M)[-1] == "cdp"
+        assert text.count("--require-hashes") == len(re.findall(r"pip install", text)) > 0
+    images = [service["image"] for service in COMPOSE["services"].values()]
+    assert all(image in ("cdp-spark", "cdp-airflow") or re.search(r":.*\d", image) for image in images)
+
+
+def test_built_images_and_volumes_lead_to_files():
+    for service in COMPOSE["services"].values():
+        if "build" in service:
+            assert (ROOT / service["build"]["dockerfile"]).is_file()
+        for volume in service.get("volumes", []):
+            source = volume.split(":")[0]
+            assert source in COMPOSE["volumes"] or (DOCKER / source).is_file()
+
+
+def test_services_wait_only_for_services_that_can_tell_they_are_well():
+    services = COMPOSE["services"]
+    for service in services.values():
+        waits = service.get("depends_on", {})
+        for name in waits:
+            assert name in services
+            if isinstance(waits, dict) and waits[name]["condition"] == "service_healthy":
+                assert "healthcheck" in services[name]
+
+
+def test_the_environment_of_compose_is_sound_and_names_its_services():
+    env = load(ROOT / "conf", "compose").env
+    addresses = (env.s3.endpoint, env.mlflow_uri)
+    assert all(re.match(r"http://([a-z]+):\d+$", a)[1] in COMPOSE["services"] for a in addresses)
+    assert env.mlflow_uri.rsplit(":", 1)[1] in COMPOSE["services"]["mlflow"]["command"]
+    assert "CDP_ENV=compose" in (DOCKER / "Dockerfile.airflow").read_text()
+    conn = json.loads(COMPOSE["services"]["airflow"]["environment"]["AIRFLOW_CONN_SPARK_DEFAULT"])
+    assert (
+        conn["host"] == "spark://spark-master" and str(conn["port"]) in COMPOSE["services"]["spark-master"]["command"]
+    )
+
+
+def test_settings_of_dags_are_those_that_dags_read():
+    known = set(re.findall(r"CDP_[A-Z_]+", (ROOT / "dags" / "cdp_dag.py").read_text())) | {"CDP_JARS"}
+    used = set(re.findall(r"CDP_[A-Z_]+", "".join((DOCKER / name).read_text() for name in (*FILES, "compose.yml"))))
+    assert used <= known
+
+
+def test_commands_exist():
+    scripts = {point.name for point in entry_points(group="console_scripts")}
+    assert COMPOSE["services"]["mlflow"]["command"][0] in scripts
+    for module in re.findall(r"python -m (cdp_spark[.a-z]+)", "".join((DOCKER / name).read_text() for name in FILES)):
+        assert (ROOT / f"{module.replace('.', '/')}.py").is_file()
+
+
+def test_no_secret_is_written_down():
+    text = (DOCKER / "compose.yml").read_text()
+    for key, value in re.findall(r"^\s+(\w*(?:PASSWORD|SECRET|KEY)\w*): (.+)$", text, re.M):
+        assert value.startswith("${"), key
+    assert not re.search(r"://\w+:[^$@]+@", text)

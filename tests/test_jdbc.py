@@ -1,0 +1,140 @@
+"""Rows of a database since the last watermark: nothing lost, nothing twice, the same range in a rerun."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from datetime import date, datetime
+
+import pytest
+
+from cdp_spark.config.load import ConfError, load
+from cdp_spark.config.source import Jdbc
+from cdp_spark.sources import jdbc
+from cdp_spark.sources.read import SourceError
+from tests.conftest import ROOT
+from tests.lakes import BIN, environment, job_on
+from tests.postgres import MISSING, execute, postgres
+
+needs_postgres = pytest.mark.skipif(MISSING, reason="no PostgreSQL programs here (initdb, pg_ctl)")
+DAYS = ("2026-01-29", "2026-01-30", "2026-01-31")
+SOURCE = """
+description: Order lines in the shop's database
+entity: orders
+format: jdbc
+jdbc: {url_env: SHOP_URL, user_env: SHOP_USER, table: %s, watermark: updated_at, overlap: 1 hour%s}
+fields: [id, user_id, email, amount, status, updated_at]
+required: [id]
+key: [id, status]
+subjects: [user_id, email]
+event_time: to_timestamp(updated_at)
+columns: {order_id: id, user_id: user_id, email: email, amount: cast(amount as double), status: status,
+          currency: "'EUR'"}
+identifiers: {user_id: user_id, email: email}
+"""
+
+
+def deployment(tmp_path) -> str:
+    conf = shutil.copytree(ROOT / "conf", tmp_path / "conf")
+    (conf / "sources" / "shop.yml").write_text(SOURCE % ("sales", ", partition: id, partitions: 3"))
+    (conf / "sources" / "shop_log.yml").write_text(SOURCE % ("sales_log", ""))
+    return str(conf)
+
+
+def insert(table: str, number: int, at: str, amount: float = 10.0, status: str = "paid") -> str:
+    row = f"({number}, 'u{number}', 'u{number}@example.com', {amount}, '{status}', '{at}')"
+    return f"INSERT INTO {table} VALUES {row}"
+
+
+@needs_postgres
+def test_each_day_brings_what_is_new_and_a_rerun_brings_the_same(spark, tmp_path):
+    conf = deployment(tmp_path)
+    (tmp_path / "drops").mkdir()
+    places = ["--conf", conf, "--lake", str(tmp_path / "lake"), "--drops", str(tmp_path / "drops"), "--to", "ingest"]
+    columns = "(id bigint, user_id text, email text, amount numeric, status text, updated_at timestamptz)"
+    with postgres() as port:
+        execute(
+            port,
+            f"CREATE TABLE sales {columns}",
+            f"CREATE TABLE sales_log {columns}",
+            insert("sales", 1, "2026-01-29 10:00:00+00"),
+            insert("sales", 2, "2026-01-29 22:30:00-01:00"),  # 23:30 UTC
+            insert("sales", 3, "2026-01-30 00:10:00+01:00"),  # 23:10 UTC on the 29th: within the overlap of the 30th
+            insert("sales", 4, "2026-01-30 12:00:00+00"),
+            insert("sales", 5, "2026-02-01 00:00:00+00"),  # belongs to a day that is not run
+            insert("sales_log", 1, "2026-01-29 08:00:00+00", status="open"),
+            insert("sales_log", 1, "2026-01-30 09:00:00+00", status="paid"),
+            insert("sales_log", 1, "2026-01-31 09:00:00+00", -10, status="refunded"),
+        )
+        more = {"SHOP_URL": f"jdbc:postgresql://127.0.0.1:{port}/postgres", "SHOP_USER": "cdp"}
+        done = subprocess.run([BIN / "cdp", "run", *places, "--from-date", DAYS[0], "--to-date", DAYS[2]], cwd=ROOT,
+                              env=environment(**more), capture_output=True, text=True)  # fmt: skip
+        assert done.returncode == 0, done.stderr[-2000:]
+    lake = job_on(spark, tmp_path / "lake", "", DAYS[0]).lake
+    landed = [
+        {(str(r._ingest_date), r.data["id"], r.data["status"]) for r in lake.read(f"bronze.{name}").collect()}
+        for name in ("shop", "shop_log")
+    ]
+    first, second, third = DAYS
+    assert landed[0] == {(first, "1", "paid"), (first, "2", "paid"), (first, "3", "paid"), (second, "2", "paid"),
+                         (second, "3", "paid"), (second, "4", "paid"), (third, "4", "paid")}  # fmt: skip
+    assert landed[1] == {(first, "1", "open"), (second, "1", "paid"), (third, "1", "refunded")}
+    assert "example.com" not in done.stdout + done.stderr
+
+
+def test_the_range_starts_an_overlap_before_the_last_watermark_of_the_days_before(spark):
+    spec = Jdbc(url_env="U", table="t", watermark="changed", overlap="2 hours")
+    rows = [(date(2026, 1, 29), "2026-01-29 10:00:00"), (date(2026, 1, 30), "2026-01-30 11:30:00.25")]
+    bronze = spark.createDataFrame(
+        [(day, {"changed": at}) for day, at in rows], "_ingest_date date, data map<string,string>"
+    )
+    last = [jdbc.last_watermark(bronze, spec, date(2026, 1, day)) for day in (29, 30, 31)]
+    assert last == [None, datetime(2026, 1, 29, 10), datetime(2026, 1, 30, 11, 30, 0, 250_000)]
+    assert jdbc.between(spec, None, date(2026, 1, 29)) == "changed < TIMESTAMP WITH TIME ZONE '2026-01-30 00:00:00+00'"
+    assert ">= TIMESTAMP WITH TIME ZONE '2026-01-30 09:30:00.250000+00'" in jdbc.between(
+        spec, last[2], date(2026, 1, 31)
+    )
+
+
+def test_a_database_that_does_not_answer_is_told_without_its_login(spark, tmp_path, monkeypatch):
+    source = load(deployment(tmp_path)).sources["shop_log"]
+    monkeypatch.setenv("SHOP_URL", "jdbc:postgresql://127.0.0.1:9/x?password=hidden")
+    bronze = spark.createDataFrame([], "_ingest_date date, data map<string,string>")
+    with pytest.raises(SourceError, match="SHOP_URL") as told:
+        jdbc.jdbc_rows(spark, "shop_log", source, bronze, date(2026, 1, 29))
+    assert "hidden" not in str(told.value)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "told"),
+    [
+        (("format: jdbc", "format: csv"), "format jdbc goes with"),
+        (("watermark: updated_at", "watermark: changed"), "is not in `fields`"),
+        ((", partition: id", ""), "needs `partition`"),
+    ],
+)
+def test_a_wrong_source_dies_before_spark(tmp_path, wrong, told):
+    conf = deployment(tmp_path)
+    path = tmp_path / "conf" / "sources" / "shop.yml"
+    path.write_text(path.read_text().replace(*wrong))
+    with pytest.raises(ConfError, match=told):
+        load(conf)
+
+
+@needs_postgres
+@pytest.mark.skipif(not os.environ.get("CDP_LONG"), reason="schemas of MLflow and Airflow: make test-airflow")
+def test_postgresql_keeps_what_mlflow_and_airflow_know(tmp_path):
+    from ml.tracking import Registry
+
+    airflow = ROOT / ".venv-airflow" / "bin" / "airflow"
+    with postgres() as port:
+        execute(port, "CREATE DATABASE mlflow", "CREATE DATABASE airflow")
+        models = Registry(f"postgresql+pg8000://cdp@127.0.0.1:{port}/mlflow", str(tmp_path / "artifacts"), "shop")
+        assert models.champion("churn") is None
+        if airflow.exists():
+            address = f"postgresql+psycopg2://cdp@127.0.0.1:{port}/airflow"
+            own = {"AIRFLOW_HOME": str(tmp_path), "AIRFLOW__DATABASE__SQL_ALCHEMY_CONN": address}
+            done = subprocess.run([airflow, "db", "migrate"], env=environment(**own), capture_output=True, text=True)
+            assert done.returncode == 0, done.stderr[-2000:]
+            execute(port, "SELECT count(*) FROM dag_run", database="airflow")

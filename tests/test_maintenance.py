@@ -1,0 +1,73 @@
+"""Do tables keep their rows when their contract changes, and their content when they are compacted?"""
+
+from __future__ import annotations
+
+from datetime import date
+
+import pytest
+
+from cdp_spark.config.contract import Table
+from cdp_spark.contracts import ContractError
+from cdp_spark.lake import Lake
+from tests.tables import table
+
+DAY = date(2026, 1, 30)
+COLUMNS = {"on": {"type": "date", "required": True}, "id": {"type": "string"}, "n": {"type": "int"}}
+
+
+def lake_with(spark, root, columns: dict, mode: str = "by_date") -> Lake:
+    contract = Table(grain="a row", mode=mode, key=("id",), date="on", cluster=("id",), columns=columns)
+    return Lake(spark, str(root / "lake"), {"gold.things": contract})
+
+
+@pytest.fixture
+def old(spark, tmp_path):
+    lake = lake_with(spark, tmp_path, COLUMNS)
+    lake.write("gold.things", table(spark, "on date | id string | n int\n2026-01-30 | a | 1\n2026-01-30 | b |"), on=DAY)
+    return tmp_path
+
+
+def test_columns_are_added_widened_and_renamed_and_older_rows_stay(spark, old):
+    columns = {"on": COLUMNS["on"], "name": {"type": "string", "was": ["id"]}, "n": {"type": "bigint"},
+               "extra": {"type": "double"}}  # fmt: skip
+    contract = Table(grain="a row", mode="by_date", key=("name",), date="on", columns=columns)
+    lake = Lake(spark, str(old / "lake"), {"gold.things": contract})
+    before = [(row.name, row.n, row.extra) for row in lake.read("gold.things").orderBy("name").collect()]
+    assert before == [("a", 1, None), ("b", None, None)]  # readable before it is altered
+    new = table(spark, "on date | name string | n bigint | extra double\n2026-01-31 | c | 5000000000 | 0.5")
+    lake.write("gold.things", new, on=date(2026, 1, 31))
+    rows = [(row.name, row.n, row.extra) for row in lake.read("gold.things").orderBy("name").collect()]
+    assert rows == [("a", 1, None), ("b", None, None), ("c", 5_000_000_000, 0.5)]
+    again = table(spark, "on date | name string | n bigint | extra double\n2026-01-30 | a | 2 | 1.5")
+    lake.write("gold.things", again, on=DAY)
+    assert sorted(row.name for row in lake.read("gold.things").collect()) == ["a", "c"]
+
+
+def test_a_ledger_gets_its_new_column(spark, tmp_path):
+    columns = {"id": {"type": "string"}, "on": {"type": "date"}}
+    lake_with(spark, tmp_path, columns, "ledger").write(
+        "gold.things", table(spark, "id string | on date\na | 2026-01-30")
+    )
+    lake = lake_with(spark, tmp_path, columns | {"n": {"type": "int"}}, "ledger")
+    lake.write("gold.things", table(spark, "id string | on date | n int\na | 2026-01-30 | 7\nb | 2026-01-30 | 8"))
+    assert sorted((row.id, row.n) for row in lake.read("gold.things").collect()) == [("a", None), ("b", 8)]
+
+
+def test_a_type_that_the_rows_cannot_give_is_refused_with_the_remedy(spark, old):
+    lake = lake_with(spark, old, COLUMNS | {"n": {"type": "date"}})
+    with pytest.raises(ContractError, match="column n is int in the table and date in its contract.*another name"):
+        lake.read("gold.things")
+    with pytest.raises(ContractError, match="column n is int"):
+        lake.write("gold.things", table(spark, "on date | id string | n date\n2026-01-30 | a | 2026-01-01"), on=DAY)
+
+
+def test_compacting_and_vacuuming_keep_content_and_recent_versions(spark, old):
+    lake = lake_with(spark, old, COLUMNS)
+    lake.write(
+        "gold.things", table(spark, "on date | id string | n int\n2026-01-30 | a | 3\n2026-01-30 | c | 4"), on=DAY
+    )
+    before, version = lake.read("gold.things").orderBy("id").collect(), lake.version("gold.things")
+    lake.optimize("gold.things", since=DAY)
+    lake.vacuum("gold.things", days=7)
+    assert lake.read("gold.things").orderBy("id").collect() == before
+    assert lake.read("gold.things", version).orderBy("id").collect() == before

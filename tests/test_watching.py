@@ -1,0 +1,63 @@
+"""Is it told when the platform is late or a source odd, and what was made of what?"""
+
+from __future__ import annotations
+
+import json
+from datetime import date, datetime, timedelta
+
+from cdp_spark.config.models import Alerts
+from cdp_spark.governance.health import alerts
+from cdp_spark.governance.lineage import events, send
+
+TODAY = date(2026, 1, 31)
+LIMITS = Alerts()
+
+
+def landings(source: str, *rows: int, until: date = TODAY) -> list[dict]:
+    first = until - timedelta(days=len(rows) - 1)
+    return [
+        {"source": source, "ingest_date": first + timedelta(days=n), "rows_in": count, "status": "landed"}
+        for n, count in enumerate(rows)
+    ]
+
+
+def test_a_fresh_platform_with_usual_volumes_is_well():
+    accounts = landings("crm", 100, 110, 90) + landings("web", 5)
+    assert alerts(accounts, TODAY, TODAY, ["crm", "web"], LIMITS) == []
+
+
+def test_each_thing_that_is_odd_is_told_once():
+    yesterday = TODAY - timedelta(days=1)
+    accounts = landings("low", 100, 100, 49) + landings("high", 100, 100, 201) + landings("late", 9, until=yesterday)
+    accounts += [{"source": "bad", "ingest_date": TODAY, "rows_in": 0, "status": "failed"}]
+    told = alerts(accounts, TODAY, TODAY, ["low", "high", "late", "bad"], LIMITS)
+    assert [line.split(" ", 2)[1] for line in told] == ["low", "high", "late", "bad"]
+    assert "brought 49 rows" in told[0] and "usual are 100" in told[0]
+
+
+def test_a_platform_that_stands_still_is_told():
+    accounts = landings("crm", 100, until=TODAY - timedelta(days=2))
+    told = alerts(accounts, TODAY - timedelta(days=2), TODAY, ["crm"], LIMITS)
+    assert len(told) == 1 and "2 days ago" in told[0]
+    assert alerts([], None, TODAY, ["crm"], LIMITS) == ["nothing was ever published: run `cdp run`"]
+
+
+def write(step: str, table: str, version: int, minute: int, **reads: int) -> dict:
+    return {"run_id": "r", "step": step, "table_name": table, "version": version, "rows": 3,
+            "reads": {name.replace("__", "."): n for name, n in reads.items()},
+            "committed_at": datetime(2026, 1, 31, 3, minute)}  # fmt: skip
+
+
+def test_lineage_names_what_each_step_read_and_wrote(tmp_path):
+    audit = [write("profile", "gold.profiles", 7, 9, identity__members=4), write("resolve", "identity.edges", 2, 1),
+             write("resolve", "identity.members", 4, 2, silver__identifiers=5, identity__members=3)]  # fmt: skip
+    send(events(audit, "shop", "s3://bucket/lake"), str(tmp_path / "events.jsonl"))
+    first, second = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
+    assert (first["job"]["name"], second["job"]["name"]) == ("resolve", "profile")
+    assert [one["name"] for one in first["inputs"]] == ["silver.identifiers"]
+    assert [one["name"] for one in first["outputs"]] == ["identity.edges", "identity.members"]
+    assert second["inputs"][0]["facets"]["version"]["datasetVersion"] == "4"
+    assert second["outputs"][0]["outputFacets"]["outputStatistics"]["rowCount"] == 3
+    assert first["eventType"] == "COMPLETE" and first["schemaURL"].startswith("https://openlineage.io/spec/")
+    send(events(audit[::-1], "shop", "s3://bucket/lake"), str(tmp_path / "again.jsonl"))
+    assert (tmp_path / "again.jsonl").read_text() == (tmp_path / "events.jsonl").read_text()
