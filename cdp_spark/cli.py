@@ -14,6 +14,7 @@ AREAS = {
     "demo": "cdp_spark.demo.cli:demo",
     "quarantine": "cdp_spark.sources.cli:quarantine",
     "identity": "cdp_spark.identity.cli:identity",
+    "model": "ml.cli:model",
     "health": "cdp_spark.governance.health:health",
     "lineage": "cdp_spark.governance.lineage:lineage",
     "consent": "cdp_spark.governance.cli:consent",

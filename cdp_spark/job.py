@@ -43,15 +43,11 @@ class Job:
     @property
     def mlflow_uri(self) -> str:
         """Where models are tracked: the environment's, else a SQLite file beside the lake's tables."""
-        if self.conf.env.mlflow_uri:
-            return self.conf.env.mlflow_uri
-        if "://" in self.lake.root:
-            raise ValueError(f"env {self.env}: mlflow_uri is needed, as the lake is not on a local disk")
-        return f"sqlite:///{self.lake.root}/_mlflow/mlflow.db"
+        return mlflow_place(self.conf, self.env, self.lake.root)[0]
 
     @property
     def mlflow_artifacts(self) -> str:
-        return self.conf.env.mlflow_artifacts or f"{self.lake.root}/_mlflow/artifacts"
+        return mlflow_place(self.conf, self.env, self.lake.root)[1]
 
     def log(self, message: str) -> None:
         """One line of progress, never a row's values; a JSON object where the environment says CDP_LOG=json."""
@@ -73,6 +69,16 @@ class Job:
         """The same job for another step, with an account of its own for reads and writes."""
         lake = replace(self.lake, step=name, reads={}, writes={})
         return replace(self, lake=lake)
+
+
+def mlflow_place(conf: Conf, env: str, lake: str) -> tuple[str, str]:
+    """(tracking address, root of artefacts) of a deployment. Raises ValueError where a remote lake names no address."""
+    artifacts = conf.env.mlflow_artifacts or f"{lake}/_mlflow/artifacts"
+    if conf.env.mlflow_uri:
+        return conf.env.mlflow_uri, artifacts
+    if "://" in lake:
+        raise ValueError(f"env {env}: mlflow_uri is needed, as the lake is not on a local disk")
+    return f"sqlite:///{lake}/_mlflow/mlflow.db", artifacts
 
 
 def needs_s3(conf: Conf, *uris: str | None) -> bool:

@@ -93,8 +93,15 @@ STEPS = (
     Step(
         "score",
         "each person's score by the champion of each model",
-        ("gold.features", "ml.trainings", "silver.consents", "silver.identifiers", "identity.members"),
-        ("ml.scores",),
+        (
+            "gold.features",
+            "ml.trainings",
+            "silver.orders",
+            "silver.consents",
+            "silver.identifiers",
+            "identity.members",
+        ),
+        ("ml.scores", "ml.monitoring"),
     ),
     Step(
         "audiences",

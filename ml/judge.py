@@ -1,4 +1,4 @@
-"""Is a model good enough? Gates before the fit, a baseline beside it, and the numbers that decide."""
+"""Is a model good enough? Gates before the fit, a baseline and the champion beside it, and the numbers that decide."""
 
 from __future__ import annotations
 
@@ -7,19 +7,26 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
-from sklearn.metrics import average_precision_score, brier_score_loss, roc_auc_score
 
+from ml import gates
 from ml.dataset import Examples
+from ml.measures import calibration, differences, measured
+from ml.validate import chances, details, fit
 
 LEAST = 100  # positives and as many negatives to learn from
 LEAST_HELD_OUT = 20  # of each to be judged on
-LEAK = 0.90  # a single feature that knows the answer this well has seen it
 RULES = ("last_order_days", "orders_365d", "spend_365d", "orders_90d")  # recency, frequency, money
-METRICS = {"roc_auc": roc_auc_score, "average_precision": average_precision_score}
+SEGMENT_BY = ("tenure_days", *RULES)
+COLLAPSE = 0.05  # ROC-AUC that a third of the people may lose against the champion
+WORSE = 0.1  # that the mean log-odds may lie further off than the champion's
+MEASURES = {"roc_auc": "roc_auc", "average_precision": "pr_auc"}
 
 
 class Verdict(NamedTuple):
-    """What a training came to. `reason` is None for a model that may become champion; `fitted` None where none was."""
+    """What a training came to. `reason` is None for a model that may become champion; `fitted` None where none was.
+
+    details: intervals, calibration and lift by tenths on the holdout; chance: its probabilities there.
+    """
 
     rows: int
     positives: int
@@ -30,6 +37,8 @@ class Verdict(NamedTuple):
     metrics: dict[str, float] = {}
     baseline: float | None = None
     baseline_rule: str | None = None
+    details: dict = {}
+    chance: np.ndarray | None = None
 
 
 def refused(examples: Examples) -> str | None:
@@ -38,30 +47,23 @@ def refused(examples: Examples) -> str | None:
         positives = int(frame["label"].sum())
         if min(positives, len(frame) - positives) < least:
             return f"{part}: {positives} positives of {len(frame)} rows; {least} positives and negatives are needed"
-    for name in examples.features:
-        if (auc := knows(examples.train, name)) > LEAK:
-            return f"feature {name} alone has a ROC-AUC of {auc:.3f}, more than {LEAK}: has it seen the answer?"
-    return None
-
-
-def knows(frame: pd.DataFrame, name: str) -> float:
-    """ROC-AUC of one feature as the score, whichever way it points; 0.5 is no knowledge. Nulls count as the median."""
-    auc = roc_auc_score(frame["label"], _rule(frame[name]))
-    return max(auc, 1 - auc)
-
-
-def _rule(values: pd.Series) -> np.ndarray:
-    middle = values.median()
-    return values.fillna(0.0 if np.isnan(middle) else middle).to_numpy()
+    if not examples.features:
+        return "every feature has one value only in the training rows"
+    if endless := [name for name in examples.features if np.isinf(examples.train[name].to_numpy(dtype=float)).any()]:
+        return f"features {', '.join(endless)} hold infinite values; mend their expressions in conf/features.yml"
+    flags = gates.leaks(examples.train, examples.train["label"], examples.features)
+    return "; ".join(f"feature {flag.why}" for flag in flags) or None
 
 
 def baseline(examples: Examples, metric: str) -> tuple[str, float]:
     """(feature, metric on the holdout) of the best single rule; which and which way is decided on the training rows."""
     known = [name for name in RULES if name in examples.features] or examples.features
-    best = max(known, key=lambda name: knows(examples.train, name))
-    up = roc_auc_score(examples.train["label"], _rule(examples.train[best])) >= 0.5
-    score = _rule(examples.holdout[best]) * (1 if up else -1)
-    return best, float(METRICS[metric](examples.holdout["label"], score))
+    truth = examples.train["label"].to_numpy(dtype=float)
+    alone = {name: gates.auc(truth, gates.filled(examples.train[name])) for name in known}
+    best = max(known, key=lambda name: abs(alone[name] - 0.5))
+    score = gates.filled(examples.holdout[best]) * (1 if alone[best] >= 0.5 else -1)
+    odds = pd.Series(score).rank(pct=True).to_numpy()
+    return best, measured(examples.holdout["label"].to_numpy(), odds)[MEASURES[metric]]
 
 
 def judged(model: ModuleType, examples: Examples, seed: int) -> Verdict:
@@ -70,16 +72,57 @@ def judged(model: ModuleType, examples: Examples, seed: int) -> Verdict:
     counts = (len(train), int(train["label"].sum()), len(holdout), int(holdout["label"].sum()))
     if reason := refused(examples):
         return Verdict(*counts, reason)
-    fitted = model.estimator(seed).fit(train[examples.features], train["label"])
-    chance, truth = fitted.predict_proba(holdout[examples.features])[:, 1], holdout["label"]
-    metrics = {name: float(score(truth, chance)) for name, score in METRICS.items()}
-    metrics["brier"] = float(brier_score_loss(truth, chance))
+    fitted = fit(model.estimator(seed), train[examples.features], train["label"].to_numpy(dtype=int))
+    chance, truth = chances(fitted, holdout[examples.features]), holdout["label"].to_numpy(dtype=int)
+    found = measured(truth, chance)
+    metrics = {"roc_auc": found["roc_auc"], "average_precision": found["pr_auc"], "brier": found["brier"]}
     rule, least = baseline(examples, spec.metric)
     reason = _too_weak(spec.metric, metrics[spec.metric], least, rule, spec.minimum)
-    return Verdict(*counts, reason, fitted, metrics, least, rule)
+    return Verdict(
+        *counts,
+        reason,
+        fitted,
+        metrics,
+        least,
+        rule,
+        {"log_loss": found["log_loss"]} | details(truth, chance, seed),
+        chance,
+    )
 
 
 def _too_weak(metric: str, value: float, least: float, rule: str, minimum: float) -> str | None:
     if value <= least:
         return f"{metric} {value:.3f} does not beat {least:.3f} of the rule {rule} alone"
     return f"{metric} {value:.3f} is below the model's minimum {minimum:.3f}" if value < minimum else None
+
+
+def against(champion: np.ndarray, ours: np.ndarray, holdout: pd.DataFrame, metric: str, seed: int) -> str | None:
+    """Why the challenger may not follow the champion, or None. Both scored the newest holdout, whom neither has seen.
+
+    It must rank better in most paired bootstrap draws, be calibrated no worse, and collapse in no third of the people.
+    """
+    truth = holdout["label"].to_numpy(dtype=int)
+    gain = differences(truth, ours, champion, MEASURES[metric], seed)
+    if gain["share_better"] < 0.5:
+        low, high = gain["interval"]
+        return f"{metric} is {gain['difference']:+.4f} beside the champion's ({low:+.4f} to {high:+.4f})"
+    new, old = (abs(calibration(truth, chance)["in_the_large"]) for chance in (ours, champion))
+    if new > old + WORSE:
+        return f"its probabilities are off by {new:.2f} in log-odds, the champion's by {old:.2f}"
+    return _collapsed(champion, ours, holdout, truth)
+
+
+def _collapsed(champion: np.ndarray, ours: np.ndarray, holdout: pd.DataFrame, truth: np.ndarray) -> str | None:
+    name = next((name for name in SEGMENT_BY if name in holdout), None)
+    if name is None:
+        return None
+    third = pd.Series(gates.filled(holdout[name])).rank(pct=True).mul(3).clip(upper=2.999).astype(int).to_numpy()
+    for number, which in enumerate(("lowest", "middle", "highest")):
+        here = third == number
+        positives = int(truth[here].sum())
+        if min(positives, int(here.sum()) - positives) < LEAST_HELD_OUT:
+            continue
+        new, old = (measured(truth[here], chance[here])["roc_auc"] for chance in (ours, champion))
+        if new < old - COLLAPSE:
+            return f"in the {which} third by {name} its ROC-AUC is {new:.3f}, the champion's {old:.3f}"
+    return None

@@ -6,6 +6,7 @@ import pickle
 from collections.abc import Callable, Iterator
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 _LOADED: dict[bytes, Any] = {}  # of this Python worker: a model is unpickled once, not once a batch or partition
@@ -32,3 +33,18 @@ def loaded(pickled: bytes) -> Any:
     if pickled not in _LOADED:
         _LOADED[pickled] = pickle.loads(pickled)
     return _LOADED[pickled]
+
+
+class Foreign:
+    """Any pyfunc model as a classifier: it gives one probability a row, or one for each of two classes."""
+
+    def __init__(self, model: Any):
+        self.model = model
+
+    def predict_proba(self, rows: pd.DataFrame) -> np.ndarray:
+        """Shape (n, 2). Raises ValueError where the model gives something that is no probability."""
+        found = np.asarray(self.model.predict(rows), dtype=float)
+        chance = found[:, 1] if found.ndim == 2 and found.shape[1] == 2 else found.ravel()
+        if chance.shape != (len(rows),) or not ((chance >= 0) & (chance <= 1)).all():
+            raise ValueError("the model does not give one probability a row")
+        return np.column_stack([1 - chance, chance])

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from importlib.metadata import version as installed
 from pathlib import Path
 from typing import Any
 
 os.environ.setdefault("MLFLOW_DISABLE_TELEMETRY", "true")  # the run's machine tells nobody what it trains
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_MAX_RETRIES", "2")  # a server that is down is told in seconds, not minutes
+os.environ.setdefault("MLFLOW_HTTP_REQUEST_TIMEOUT", "20")
 
 import mlflow  # noqa: E402
 import mlflow.sklearn  # noqa: E402
@@ -18,8 +24,19 @@ from mlflow.exceptions import MlflowException  # noqa: E402
 from mlflow.models import infer_signature  # noqa: E402
 from mlflow.tracking import MlflowClient  # noqa: E402
 
-CHAMPION = "champion"
+from ml.predict import Foreign  # noqa: E402
+
+CHAMPION, CHALLENGER = "champion", "challenger"
+PAST = "past_champions"  # tag of the registered model: versions, the newest last
+HASH, GATE = "sha256", "gate"  # tags of a version
 NEEDS = ("scikit-learn", "numpy", "pandas", "cloudpickle")
+ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
+
+
+class RegistryError(Exception):
+    """The registry is away, knows no such version, or holds another file than was registered. Exit code 3."""
+
+    exit_code = 3
 
 
 @dataclass(frozen=True)
@@ -40,6 +57,19 @@ class Registry:
         mlflow.set_registry_uri(self.uri)
         return MlflowClient(self.uri, self.uri)
 
+    @contextmanager
+    def _reached(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except RegistryError:
+            raise
+        except Exception as error:  # a server, a database, a disk: each has its own kinds
+            place = self.uri.split("@")[-1]  # not the password
+            code = getattr(error, "error_code", type(error).__name__)
+            raise RegistryError(
+                f"MLflow at {place}: cannot {what} ({code}); is it up, and is the version there?"
+            ) from None
+
     def registered(self, model: str) -> str:
         return f"{self.deployment}-{model}"
 
@@ -50,15 +80,28 @@ class Registry:
         place = place if "://" in place else Path(place).resolve().as_uri()
         return self.client.create_experiment(self.deployment, artifact_location=place)
 
-    def log(self, model: str, fitted: Any, names: list[str], params: dict, metrics: dict[str, float]) -> str:
-        """Keep a fitted classifier with its parameters and metrics; its version in the registry.
+    def log(
+        self,
+        model: str,
+        fitted: Any,
+        names: list[str],
+        params: dict,
+        metrics: dict[str, float],
+        files: dict[str, bytes] | None = None,
+        metadata: dict | None = None,
+    ) -> str:
+        """Keep a fitted classifier with parameters, metrics, files and metadata as challenger; its version.
 
-        The signature names the features; no row of anybody goes along.
+        The signature names the features; the input example is one row of zeros: no row of anybody goes along.
         """
         shape = pd.DataFrame([[0.0] * len(names)], columns=names)
-        with mlflow.start_run(experiment_id=self._experiment(), run_name=model):
+        with self._reached(f"keep {model}"), mlflow.start_run(experiment_id=self._experiment(), run_name=model):
             mlflow.log_params(params)
             mlflow.log_metrics(metrics)
+            with tempfile.TemporaryDirectory() as folder:
+                for name, content in (files or {}).items():
+                    Path(folder, name).write_bytes(content)
+                mlflow.log_artifacts(folder, "report")
             info = mlflow.sklearn.log_model(
                 fitted,
                 name="model",
@@ -66,29 +109,120 @@ class Registry:
                 serialization_format="cloudpickle",  # skops, the default, refuses tree models
                 pyfunc_predict_fn="predict_proba",  # the default gives labels
                 pip_requirements=[f"{name}=={installed(name)}" for name in NEEDS],  # else it installs to find out
+                metadata=metadata,
+                input_example=shape,
                 registered_model_name=self.registered(model),
             )
-        return str(info.registered_model_version)
+            version = str(info.registered_model_version)
+            self._seal(model, version)
+            self.client.set_registered_model_alias(self.registered(model), CHALLENGER, version)
+        return version
 
-    def promote(self, model: str, version: str) -> None:
-        """Make a version the champion: what scoring takes from now on."""
-        self.client.set_registered_model_alias(self.registered(model), CHAMPION, version)
+    def _address(self, model: str, version: str) -> str:
+        return f"models:/{self.registered(model)}/{version}"
+
+    def _digest(self, model: str, version: str) -> str:
+        with tempfile.TemporaryDirectory() as folder:
+            root = Path(mlflow.artifacts.download_artifacts(self._address(model, version), dst_path=folder))
+            parts = sorted(p for p in root.rglob("*") if p.is_file() and p.name != "registered_model_meta")
+            content = b"".join(p.relative_to(root).as_posix().encode() + p.read_bytes() for p in parts)
+        return hashlib.sha256(content).hexdigest()
+
+    def _seal(self, model: str, version: str) -> None:
+        self.client.set_model_version_tag(self.registered(model), version, HASH, self._digest(model, version))
+
+    def passed(self, model: str, version: str) -> None:
+        """Note that a version has passed the gate."""
+        self.client.set_model_version_tag(self.registered(model), version, GATE, "passed")
+
+    def promote(self, model: str, version: str, ungated: bool = False) -> None:
+        """Make a version the champion: what scoring takes from now on; the one before is remembered.
+
+        Any pyfunc model may be given, registered by whomever, if its signature names its features. Raises RegistryError
+        for an unknown version, one without signature, or one that the gate has not passed unless `ungated`.
+        """
+        with self._reached(f"promote {model} version {version}"):
+            found = self.client.get_model_version(self.registered(model), version)
+            if not ungated and found.tags.get(GATE) != "passed":
+                raise RegistryError(
+                    f"{model} version {version} has not passed the gate; --ungated promotes it all the same"
+                )
+            self.names(model, version)
+            if HASH not in found.tags:
+                self._seal(model, version)
+            if (before := self.champion(model)) and before != version:
+                past = [*self._past(model), before]
+                self.client.set_registered_model_tag(self.registered(model), PAST, ",".join(past))
+            self.client.set_registered_model_alias(self.registered(model), CHAMPION, version)
+
+    def rollback(self, model: str) -> str:
+        """Make the champion before the present one champion again; its version. Raises RegistryError where none was."""
+        with self._reached(f"roll {model} back"):
+            past = self._past(model)
+            if not past:
+                raise RegistryError(f"{model} has had no champion before: there is nothing to go back to")
+            self.client.set_registered_model_alias(self.registered(model), CHAMPION, past[-1])
+            self.client.set_registered_model_tag(self.registered(model), PAST, ",".join(past[:-1]))
+        return past[-1]
+
+    def _past(self, model: str) -> list[str]:
+        tags = self.client.get_registered_model(self.registered(model)).tags
+        return [version for version in tags.get(PAST, "").split(",") if version]
+
+    def versions(self, model: str) -> list[dict]:
+        """Every version, the newest first: version, aliases, gate, created (milliseconds); [] for an unknown model."""
+        with self._reached(f"list {model}"):
+            found = self.client.search_model_versions(f"name = '{self.registered(model)}'")
+            aliases = self.client.get_registered_model(self.registered(model)).aliases if found else {}
+        return [
+            {
+                "version": str(one.version),
+                "aliases": sorted(alias for alias, version in aliases.items() if str(version) == str(one.version)),
+                "gate": one.tags.get(GATE),
+                "created": one.creation_timestamp,
+            }
+            for one in sorted(found, key=lambda one: -int(one.version))
+        ]
 
     def champion(self, model: str) -> str | None:
-        """The champion's version; None where the model has none. Raises MlflowException where the store is away."""
-        try:
-            return str(self.client.get_model_version_by_alias(self.registered(model), CHAMPION).version)
-        except MlflowException as error:
-            if error.error_code in ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"):
-                return None
-            raise
+        """The champion's version; None where the model has none. Raises RegistryError where the store is away."""
+        with self._reached(f"ask for the champion of {model}"):
+            try:
+                return str(self.client.get_model_version_by_alias(self.registered(model), CHAMPION).version)
+            except MlflowException as error:
+                if error.error_code in ABSENT:
+                    return None
+                raise
+
+    def names(self, model: str, version: str) -> list[str]:
+        """The features a version takes, in their order. Raises RegistryError where its signature names none."""
+        self.client  # noqa: B018  sets the addresses
+        signature = mlflow.models.get_model_info(self._address(model, version)).signature
+        names = signature.inputs.input_names() if signature and signature.inputs else []
+        if not names:
+            raise RegistryError(f"{model} version {version} has no signature that names its features")
+        return list(names)
+
+    def metadata(self, model: str, version: str) -> dict:
+        """What was kept beside a version: bins of its training, share of positives; {} for a model from elsewhere."""
+        with self._reached(f"read {model} version {version}"):
+            return mlflow.models.get_model_info(self._address(model, version)).metadata or {}
 
     def load(self, model: str, version: str) -> tuple[Any, list[str]]:
-        """(the fitted classifier, the names of its features in their order) of one version."""
-        uri = f"models:/{self.registered(model)}/{version}"
-        self.client  # noqa: B018  sets the addresses
-        names = mlflow.models.get_model_info(uri).signature.inputs.input_names()
-        return mlflow.sklearn.load_model(uri), list(names)
+        """(the fitted classifier, the names of its features in their order) of one version.
+
+        Raises RegistryError where its files are not those that were registered: they are not loaded then.
+        """
+        uri = self._address(model, version)
+        with self._reached(f"load {model} version {version}"):
+            sealed = self.client.get_model_version(self.registered(model), version).tags.get(HASH)
+            if sealed and sealed != self._digest(model, version):
+                raise RegistryError(f"{model} version {version}: its files are not those registered (SHA-256 differs)")
+            names = self.names(model, version)
+            flavors = mlflow.models.get_model_info(uri).flavors
+            if "sklearn" in flavors:
+                return mlflow.sklearn.load_model(uri), names
+            return Foreign(mlflow.pyfunc.load_model(uri)), names
 
     def log_document(self, name: str, document: dict, params: dict) -> None:
         """Keep a model that is a document (weights as JSON), as a run of its own with the artifact <name>.json."""

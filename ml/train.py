@@ -12,10 +12,13 @@ from pyspark.sql import functions as F
 
 from cdp_spark.gold.features import inputs
 from cdp_spark.job import Job
+from ml import drift
+from ml.card import card, curves, plots
 from ml.dataset import Examples, examples, feature_names, labelled
-from ml.judge import Verdict, judged
+from ml.judge import Verdict, against, judged
 from ml.spec import ModelSpec, applicable
-from ml.tracking import Registry
+from ml.tracking import Registry, RegistryError
+from ml.validate import chances
 
 
 def registry(job: Job) -> Registry:
@@ -33,9 +36,14 @@ def train_due(job: Job, permitted: DataFrame | None = None) -> None:
     """Train each model that is due; one row a training in ml.trainings. The other rows of the day stay.
 
     permitted: person_id of those whose data may be used for profiling; None where no consent applies.
+    A registry that is away is a warning: nothing is trained, and the champions stay.
     """
     models, done = registry(job), []
-    due = [module for name, module in applicable(job).items() if is_due(job, models, name)]
+    try:
+        due = [module for name, module in applicable(job).items() if is_due(job, models, name)]
+    except RegistryError as error:
+        job.warn(f"nothing was trained: {error}")
+        return
     if not due:
         job.log("no model is due")
         return
@@ -77,20 +85,72 @@ def trained_on(job: Job) -> dict[str, str]:
 
 
 def keep(job: Job, models: Registry, spec: ModelSpec, found: Examples, verdict: Verdict, state: str) -> dict:
-    """Register what was fitted, promote what is good; the row of ml.trainings."""
+    """Register what was fitted as challenger, promote what passes the gate; the row of ml.trainings."""
     version = None
     if verdict.fitted is not None:
-        params = {"as_of": str(job.as_of), "horizon_days": spec.horizon_days, "seed": job.conf.base.seed,
-                  "rows": verdict.rows, "run_id": job.run_id, "snapshot_id": state}  # fmt: skip
-        metrics = verdict.metrics | {"baseline": verdict.baseline}
-        version = models.log(spec.name, verdict.fitted, found.features, params, metrics)
+        reason = verdict.reason or beside_champion(models, spec, found, verdict, job.conf.base.seed)
+        verdict = verdict._replace(reason=reason)
+        version = registered(job, models, spec, found, verdict, state)
     if verdict.reason is None:
+        models.passed(spec.name, version)
         models.promote(spec.name, version)
         value = verdict.metrics[spec.metric]
         job.log(f"{spec.name}: version {version} is champion, {spec.metric} {value:.3f} (rule {verdict.baseline:.3f})")
     else:
         job.warn(f"{spec.name}: not promoted: {verdict.reason}")
     return training_row(spec, job.as_of, verdict, version, state)
+
+
+def beside_champion(models: Registry, spec: ModelSpec, found: Examples, verdict: Verdict, seed: int) -> str | None:
+    """Why the new model may not follow the present champion, or None; a champion that cannot be used stops nobody."""
+    version = models.champion(spec.name)
+    if version is None:
+        return None
+    try:
+        champion, names = models.load(spec.name, version)
+    except RegistryError:
+        return None
+    if not set(names) <= set(found.holdout.columns):
+        return None
+    chance = chances(champion, found.holdout[names].astype("float64"))
+    return against(chance, verdict.chance, found.holdout, spec.metric, seed)
+
+
+def registered(job: Job, models: Registry, spec: ModelSpec, found: Examples, verdict: Verdict, state: str) -> str:
+    """The version of a fitted model, kept with its card, curves and the bins of what it learned from."""
+    params = {"as_of": str(job.as_of), "horizon_days": spec.horizon_days, "seed": job.conf.base.seed,
+              "rows": verdict.rows, "run_id": job.run_id, "snapshot_id": state}  # fmt: skip
+    metrics = verdict.metrics | {"baseline": verdict.baseline}
+    for name, (low, high) in verdict.details["intervals"].items():
+        metrics |= {f"{name}_low": low, f"{name}_high": high}
+    told = report(spec, found, verdict)
+    truth = found.holdout["label"].to_numpy(dtype=int)
+    pictures = plots(told) | curves(truth, verdict.chance)
+    files = {"card.md": card(told).encode()} | {f"{name}.png": picture for name, picture in pictures.items()}
+    return models.log(spec.name, verdict.fitted, found.features, params, metrics, files, memory(found, verdict))
+
+
+def report(spec: ModelSpec, found: Examples, verdict: Verdict) -> dict:
+    """What the model card tells, in the shape of a flat table's report."""
+    rule = f"baseline: the rule {verdict.baseline_rule} alone has {spec.metric} {verdict.baseline:.3f}"
+    asked = f"asked about who fits: {spec.eligible}; over {spec.horizon_days} days after {spec.gap_days}"
+    judged_by = {"roc_auc": verdict.metrics["roc_auc"], "pr_auc": verdict.metrics["average_precision"],
+                 "brier": verdict.metrics["brier"], "log_loss": verdict.details["log_loss"]}  # fmt: skip
+    return {
+        "model": spec.name,
+        "rows": verdict.rows,
+        "base_rate": verdict.positives / verdict.rows,
+        "features": found.features,
+        "holdout": judged_by | verdict.details,
+        "notes": [asked, rule] + ([f"not promoted: {verdict.reason}"] if verdict.reason else []),
+    }
+
+
+def memory(found: Examples, verdict: Verdict) -> dict:
+    """What monitoring compares later days with: bins of the holdout's features and scores, share of positives."""
+    frame = found.holdout[found.features].assign(**{drift.SCORE: verdict.chance})
+    share = verdict.holdout_positives / verdict.holdout_rows
+    return {"bins": drift.frozen(frame), "share": share, "rows": verdict.holdout_rows}
 
 
 def training_row(spec: ModelSpec, as_of: date, verdict: Verdict, version: str | None, state: str) -> dict:

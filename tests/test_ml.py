@@ -2,24 +2,29 @@
 
 from __future__ import annotations
 
+import json
+import sys
 from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
+from pathlib import Path
 from types import SimpleNamespace
 
+import mlflow
 import numpy as np
 import pandas as pd
 import pytest
 from pyspark.sql import functions as F
 from sklearn.ensemble import HistGradientBoostingClassifier
 
+from cdp_spark.cli import main
 from cdp_spark.gold.features import features, inputs
 from cdp_spark.job import Job
 from ml import judge
 from ml.dataset import HELD_OUT, Examples, examples, labelled, snapshots
 from ml.models import churn, propensity
-from ml.score import score_all, scores
+from ml.score import champion, score_all, scores
 from ml.spec import ModelSpec, shipped
-from ml.tracking import Registry
+from ml.tracking import Registry, RegistryError
 from ml.train import train_due
 from tests.tables import table
 
@@ -56,6 +61,9 @@ def test_champion_scores_in_spark_as_in_this_process(spark, models, tmp_path):
     assert models.champion("toy") is None
     version = models.log("toy", verdict.fitted, NAMES, {"seed": 1}, verdict.metrics)
     assert models.champion("toy") is None  # registered is not promoted
+    with pytest.raises(RegistryError, match="has not passed the gate"):
+        models.promote("toy", version)
+    models.passed("toy", version)
     models.promote("toy", version)
     assert models.champion("toy") == version == "1"
 
@@ -71,9 +79,82 @@ def test_champion_scores_in_spark_as_in_this_process(spark, models, tmp_path):
     ranks = got.sort_values("score")["percentile"]
     assert ranks.iloc[0] == 0 and ranks.iloc[-1] == 1 and ranks.is_monotonic_increasing
     with pytest.raises(ValueError, match="mood"):
-        scores(frame.drop("mood"), SPEC, fitted, wanted, version, "x")
-    kept = [path.name for path in (tmp_path / "artifacts").rglob("*") if path.is_file()]
-    assert kept and not any("input_example" in name for name in kept)
+        champion(models, "toy", frame.drop("mood").columns)
+    examples = [path.read_text() for path in (tmp_path / "artifacts").rglob("input_example.json")]
+    assert [json.loads(text)["data"] for text in examples] == [[[0.0, 0.0, 0.0]]]  # nobody's row
+
+
+def test_life_of_champions(models, monkeypatch, capsys, tmp_path):
+    found = toy(600, 300)
+    first = TOY.estimator(1).fit(found.train[NAMES], found.train["label"])
+    one, two = (models.log("churn", first, NAMES, {}, {"roc_auc": 0.7}) for _ in range(2))
+    for version in (one, two):
+        models.passed("churn", version)
+        models.promote("churn", version)
+    assert (models.champion("churn"), models.rollback("churn"), models.champion("churn")) == ("2", "1", "1")
+    with pytest.raises(RegistryError, match="nothing to go back to"):
+        models.rollback("churn")
+    with pytest.raises(RegistryError, match="version 9"):
+        models.promote("churn", "9")
+
+    class Steady(mlflow.pyfunc.PythonModel):  # a model from elsewhere: any pyfunc with a signature
+        def predict(self, context, model_input, params=None):
+            return np.full(len(model_input), 0.25)
+
+    shape = pd.DataFrame([[0.0, 0.0]], columns=NAMES[:2])
+    mlflow.set_tracking_uri(models.uri)
+    with mlflow.start_run(experiment_id=models._experiment()):
+        signature = mlflow.models.infer_signature(shape, np.zeros(1))
+        mlflow.pyfunc.log_model(
+            name="m",
+            python_model=Steady(),
+            registered_model_name="shop-churn",
+            signature=signature,
+            pip_requirements=[],
+        )
+    models.promote("churn", "3", ungated=True)
+    theirs, wanted = models.load("churn", "3")
+    assert wanted == NAMES[:2] and theirs.predict_proba(shape).tolist() == [[0.75, 0.25]]
+
+    lake = ["--conf", "conf", "--lake", str(tmp_path)]
+    monkeypatch.setattr("ml.cli.registry", lambda *asked: models)
+    assert cli(monkeypatch, "list", *lake, "--json") == 0
+    listed = json.loads(capsys.readouterr().out)["churn"]
+    assert [(v["version"], v["aliases"]) for v in listed] == [("3", ["champion"]), ("2", ["challenger"]), ("1", [])]
+    assert cli(monkeypatch, "rollback", "churn", *lake) == 0 and models.champion("churn") == "1"
+    assert cli(monkeypatch, "promote", "chrun", "1", *lake) == 2 and "Known: churn" in capsys.readouterr().err
+
+    for path in (tmp_path / "artifacts").rglob("model.pkl"):
+        path.write_bytes(path.read_bytes() + b" ")
+    with pytest.raises(RegistryError, match="SHA-256"):
+        models.load("churn", "1")
+
+
+def cli(monkeypatch, *words: str) -> int:
+    monkeypatch.setattr(sys, "argv", ["cdp", "model", *words])
+    return main()
+
+
+def test_a_registry_that_is_down_is_told_by_its_place(tmp_path):
+    down = Registry("http://user:secret@127.0.0.1:9", str(tmp_path), "shop")
+    with pytest.raises(RegistryError, match="127.0.0.1:9") as told:
+        down.champion("churn")
+    assert "secret" not in str(told.value)
+
+
+def test_only_a_better_challenger_follows_the_champion():
+    holdout = people(4000, 5)
+    odds = holdout["mood"].fillna(0) - holdout["last_order_days"] / 60
+    good, noise = 1 / (1 + np.exp(-odds)), np.random.default_rng(0).normal(size=4000)
+    weak = 1 / (1 + np.exp(-(odds + 1.5 * noise) / 2))
+    assert judge.against(weak, good, holdout, "roc_auc", 1) is None
+    assert "beside the champion's" in judge.against(good, weak, holdout, "roc_auc", 1)
+    shifted = 1 / (1 + np.exp(-(odds + 1)))
+    assert "off by" in judge.against(weak, shifted, holdout, "roc_auc", 1)
+    far = (holdout["last_order_days"].rank(pct=True) > 2 / 3).to_numpy()
+    blind = np.where(far, 0.25 * good.mean(), good)  # better on the whole than a weak one, blind to one third
+    base = np.where(far, good, weak)
+    assert "third by last_order_days" in judge.against(base, blind, holdout, "average_precision", 1)
 
 
 def test_too_few_positives_are_a_reason():
@@ -91,7 +172,7 @@ def test_a_feature_that_has_seen_the_answer_is_refused(sign):
     found = toy()
     leak = sign * (found.train["label"] + np.random.default_rng(0).normal(scale=0.3, size=2000))
     verdict = judge.judged(TOY, found._replace(train=found.train.assign(mood=leak)), 1)
-    assert "feature mood alone" in verdict.reason and verdict.fitted is None
+    assert "feature mood: alone" in verdict.reason and verdict.fitted is None
 
 
 def test_who_does_not_beat_the_rule_is_not_promoted():
@@ -202,11 +283,23 @@ def test_from_silver_to_scores(spark, lake, conf, monkeypatch):
     score_all(job, permitted=everybody.where("person_id < 'p5'"))
     found = lake.read("ml.scores").where("model = 'churn'").toPandas()
     eligible = lake.read("gold.features").where("last_order_days <= 180 and person_id < 'p5'").count()
-    assert len(found) == eligible > 50 and found["version"].unique().tolist() == ["1"]
+    assert len(found) == eligible > 50 and found["version"].unique().tolist() == ["1"] and not found["stale"].any()
     lake.write("gold.features", lake.read("gold.features"), on=AS_OF)  # another version, the same content
     score_all(job, permitted=everybody.where("person_id < 'p5'"))
     again = lake.read("ml.scores").where("model = 'churn'").toPandas()
     pd.testing.assert_frame_equal(*(f.sort_values("person_id", ignore_index=True) for f in (found, again)))
+
+    watched = lake.read("ml.monitoring").toPandas()
+    assert {"score", *conf.features} >= set(watched["name"]) >= {"score", "last_order_days"}
+    assert watched.groupby("model")["psi"].count().min() > 5
+
+    for path in (Path(lake.root) / "_mlflow").rglob("model.pkl"):  # somebody changed the models: nothing is scored anew
+        path.write_bytes(path.read_bytes() + b" ")
+    job.warnings.clear()
+    score_all(job)
+    assert len(job.warnings) == len(shipped()) and all("SHA-256" in told for told in job.warnings)
+    kept = lake.read("ml.scores").where("model = 'churn'").toPandas()
+    assert len(kept) == len(found) and kept["stale"].all()
 
 
 def test_what_was_not_good_enough_is_not_registered_twice_in_a_rerun(spark, lake, conf, monkeypatch):

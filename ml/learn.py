@@ -1,0 +1,15 @@
+"""Which estimator does a name mean? A shipped model's, or boosted trees for any other name."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+from ml.models import churn, propensity
+
+SHIPPED = {"churn": churn.estimator, "propensity": propensity.estimator}
+
+
+def estimator(name: str) -> Callable[[int], Any]:
+    """A function of a seed that gives the unfitted estimator."""
+    return SHIPPED.get(name, propensity.estimator)

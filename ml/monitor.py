@@ -1,0 +1,96 @@
+"""Does a champion still know its world? Drift of features and scores, and how its probabilities came true."""
+
+from __future__ import annotations
+
+from types import ModuleType
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from cdp_spark.gold.people import with_person
+from cdp_spark.job import Job
+from cdp_spark.silver.time import known_before
+from ml import drift
+from ml.spec import ModelSpec
+
+MOST = 50_000  # people that drift is measured on, a fixed sample: more say nothing new
+LEAST = 200  # people that a realised share is told for
+
+
+def watch(
+    job: Job, module: ModuleType, people: DataFrame, scored: DataFrame, memory: dict, wanted: list[str], version: str
+) -> list[dict]:
+    """Rows of ml.monitoring of one model on this day; an alarm is a warning as well. [] for a model without memory."""
+    if "bins" not in memory:
+        return []
+    spec = module.SPEC
+    rows = people.select("person_id", *wanted).join(scored.select("person_id", "score"), "person_id")
+    found = drifted(sample(rows), memory["bins"])
+    found += realised(job, module, memory)
+    for line in found:
+        if line["alarm"]:
+            told = (
+                f"PSI {line['psi']:.2f}"
+                if line["psi"] is not None
+                else f"{line['expected']:.3f} -> {line['found']:.3f}"
+            )
+            job.warn(f"{spec.name}: {line['kind']} {line['name']} has moved: {told}")
+    return [{"as_of": job.as_of, "model": spec.name, "version": version} | line for line in found]
+
+
+def sample(rows: DataFrame, most: int = MOST) -> DataFrame:
+    """At most about `most` rows, by a hash of the person: the same ones every time."""
+    share = int(1000 * most / max(rows.count(), 1))
+    kept = rows if share >= 1000 else rows.where(F.pmod(F.xxhash64("person_id", F.lit(2)), F.lit(1000)) < max(share, 1))
+    return kept.drop("person_id")
+
+
+def drifted(rows: DataFrame, bins: dict) -> list[dict]:
+    """One line a feature, and one for the score: PSI against the bins, alarm above drift.ALARM."""
+    local = rows.toPandas()
+    found = []
+    for name in [name for name in local.columns if name in bins]:
+        value = drift.psi(bins[name], local[name].astype("float64"))
+        kind = "score" if name == drift.SCORE else "feature"
+        found.append(_line(kind, name, len(local), value > drift.ALARM, psi=value))
+    return found
+
+
+def realised(job: Job, module: ModuleType, memory: dict) -> list[dict]:
+    """The newest scores whose labels are known by now: the share of positives, and by tenths beside the probability."""
+    spec = module.SPEC
+    past = job.lake.read("ml.scores").where(
+        (F.col("model") == spec.name) & (F.col("as_of") <= F.lit(spec.observed(job.as_of)))
+    )
+    day = past.agg(F.max("as_of").alias("day")).first()["day"]
+    if day is None:
+        return []
+    orders = with_person(job.lake.read("silver.orders"), job.lake.read("identity.members"))
+    labels = module.label(orders.where(known_before(job.as_of)), day)
+    tenths = came_true(past.where(F.col("as_of") == F.lit(day)), labels, spec)
+    rows = sum(tenth["rows"] for tenth in tenths)
+    if rows < LEAST:
+        return []
+    now = sum(tenth["rows"] * tenth["found"] for tenth in tenths) / rows
+    shifted = drift.prior_shift(memory["share"], memory["rows"], now, rows)
+    lines = [_line("label", f"of {day}", rows, shifted, expected=memory["share"], found=now)]
+    for tenth in tenths:
+        then, now = tenth["expected"], tenth["found"]
+        off, name = drift.prior_shift(then, rows, now, tenth["rows"]), f"tenth {tenth['tenth']} of {day}"
+        lines.append(_line("realised", name, tenth["rows"], off, expected=then, found=now))
+    return lines
+
+
+def came_true(scored: DataFrame, labels: DataFrame, spec: ModelSpec) -> list[dict]:
+    """By tenth of percentile (1 the highest): rows, mean probability, share of positives."""
+    label = F.coalesce("label", F.lit(spec.absent).cast("int"))
+    joined = scored.join(labels, "person_id", "left").withColumn("label", label).where("label IS NOT NULL")
+    tenth = F.least(F.lit(10), F.floor((1 - F.col("percentile")) * 10) + 1).cast("int").alias("tenth")
+    found = joined.groupBy(tenth).agg(
+        F.count("*").alias("rows"), F.avg("score").alias("expected"), F.avg("label").alias("found")
+    )
+    return [row.asDict() for row in found.orderBy("tenth").collect()]
+
+
+def _line(kind: str, name: str, rows: int, alarm: bool, psi=None, expected=None, found=None) -> dict:
+    return {"kind": kind, "name": name, "psi": psi, "expected": expected, "found": found, "rows": rows, "alarm": alarm}

@@ -1,0 +1,48 @@
+"""Where does a model of a flat table lie? A folder with the model, its report and the hash that tells tampering."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import pickle
+from pathlib import Path
+
+import cloudpickle
+
+from ml.card import card, plots
+from ml.flat import Fitted
+
+FILE, REPORT, MANIFEST = "model.pkl", "report.json", "manifest.json"
+
+
+class StoreError(Exception):
+    """There is no such model, or its file is not the one that was written. Exit code 2."""
+
+    exit_code = 2
+
+
+def save(kept: Fitted, root: str | Path) -> Path:
+    """Write <root>/<name>/ with model, report, model card and plots; no row of anybody. The folder."""
+    folder = Path(root) / kept.name
+    folder.mkdir(parents=True, exist_ok=True)
+    payload = cloudpickle.dumps(kept)
+    (folder / FILE).write_bytes(payload)
+    (folder / REPORT).write_text(json.dumps(kept.report, indent=1))
+    (folder / "card.md").write_text(card(kept.report))
+    for name, picture in plots(kept.report).items():
+        (folder / f"{name}.png").write_bytes(picture)
+    (folder / MANIFEST).write_text(json.dumps({"model": kept.name, "sha256": hashlib.sha256(payload).hexdigest()}))
+    return folder
+
+
+def load(name: str, root: str | Path) -> Fitted:
+    """The model `name` below `root`. Raises StoreError where it is not there or its hash is not the manifest's."""
+    folder = Path(root) / name
+    if not (folder / MANIFEST).exists():
+        there = sorted(path.parent.name for path in Path(root).glob(f"*/{MANIFEST}")) if Path(root).is_dir() else []
+        known = f"there are: {', '.join(there)}" if there else "nothing was fitted there yet"
+        raise StoreError(f"no model {name!r} in {root}; {known}. Fit it first: cdp model fit {name} --table ...")
+    payload = (folder / FILE).read_bytes()
+    if hashlib.sha256(payload).hexdigest() != json.loads((folder / MANIFEST).read_text())["sha256"]:
+        raise StoreError(f"{folder / FILE}: not the file that was fitted (its SHA-256 differs); it is not loaded")
+    return pickle.loads(payload)

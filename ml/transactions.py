@@ -1,0 +1,128 @@
+"""Which customers does a file of transactions hold, and what are they worth? From rows to a report of their value."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+
+from ml.clv import (
+    BgNbd,
+    ClvError,
+    GammaGamma,
+    alive,
+    bg_nbd,
+    customers,
+    expected_purchases,
+    expected_value,
+    gamma_gamma,
+    holdout,
+)
+from ml.files import TableError, needs
+from ml.table import blanked, days, numbers
+
+CUSTOMER = ("customer_id", "customerid", "customer", "cust_id", "household_id", "user_id", "userid", "client_id", "id")
+DAY = ("date", "day", "order_date", "invoicedate", "invoice_date", "transaction_timestamp", "transaction_date",
+       "event_time", "timestamp", "order_purchase_timestamp", "purchase_date", "datetime", "time")  # fmt: skip
+AMOUNT = ("amount", "dollar_value", "value", "sales_value", "sales", "spend", "revenue", "total", "price", "monetary")
+
+
+def column(
+    frame: pd.DataFrame, given: str | None, usual: tuple[str, ...], what: str, needed: bool = True
+) -> str | None:
+    """The column `given`, else the first of the usual names. Raises TableError where it is needed and there is none."""
+    if given:
+        needs(frame, [given], "transactions")
+        return given
+    lower = {name.lower().replace(" ", "_"): name for name in reversed(frame.columns)}
+    found = next((lower[name] for name in usual if name in lower), None)
+    if found is None and needed:
+        raise TableError(f"which column is the {what}? Name it with --{what}. There are: {', '.join(frame.columns)}")
+    return found
+
+
+def orders(frame: pd.DataFrame, customer: str | None, day: str | None, amount: str | None, until: str) -> pd.DataFrame:
+    """customer (text), day (midnight), value of each row that has the first two; value 0 without an amount column.
+
+    Rows with a negative value (refunds) are no purchases and are left out. attrs["notes"] tells what was.
+    """
+    moment(until)
+    who, when = column(frame, customer, CUSTOMER, "customer"), column(frame, day, DAY, "date")
+    worth = column(frame, amount, AMOUNT, "amount", needed=False)
+    stamps = pd.Timestamp(0) + pd.to_timedelta(np.floor(days(frame[when])), unit="D")
+    value = numbers(frame[worth]).values if worth else pd.Series(0.0, frame.index)
+    found = pd.DataFrame({"customer": blanked(frame[who]), "day": stamps, "value": value})
+    whole = found.dropna(subset=["customer", "day"])
+    kept = whole[~(whole["value"] < 0)].fillna({"value": 0.0})
+    notes = [f"customer {who}, date {when}, amount {worth or 'none: counts alone'}"]
+    for count, why in ((len(found) - len(whole), "without customer or date"), (len(whole) - len(kept), "below 0")):
+        notes += [f"{count} rows {why} are left out"] if count else []
+    if kept.empty:
+        raise TableError(f"no row has a customer in {who} and a date in {when}")
+    kept.attrs["notes"] = notes
+    return kept
+
+
+def moment(text: str) -> pd.Timestamp:
+    try:
+        return pd.Timestamp(pd.to_datetime(text, format="ISO8601")).normalize()
+    except ValueError:
+        raise TableError(f"--until {text!r} is not a date such as 1997-09-30") from None
+
+
+def reported(found: pd.DataFrame, until: str, unit_days: float, horizon: int) -> tuple[dict, tuple]:
+    """(report, (BG/NBD, Gamma-Gamma or None)). The holdout is what lies after `until`; without it, `horizon` days."""
+    cut, end = moment(until), found["day"].max()
+    base = customers(found, cut, unit_days)
+    if base.empty:
+        raise ClvError(f"no purchase until {until}; the first is of {found['day'].min():%Y-%m-%d}")
+    model, notes = bg_nbd(base), list(found.attrs.get("notes", []))
+    later = end > cut
+    ahead = (end - cut).days if later else horizon
+    report = {
+        "model": "clv",
+        "until": until,
+        "customers": len(base),
+        "repeat_purchases": int(base["x"].sum()),
+        "unit_days": unit_days,
+        "bg_nbd": model._asdict(),
+        "horizon_days": ahead,
+        "expected_purchases": float(expected_purchases(model, base, ahead / unit_days).sum()),
+        "mean_p_alive": float(alive(model, base).mean()),
+    }
+    if later:
+        report["holdout"] = holdout(model, base, found, cut, end, unit_days)
+    spend, told = _spend(model, base, ahead / unit_days)
+    if later and spend:
+        report["holdout"]["spend"] = _money(model, spend, base, found, cut, ahead / unit_days)
+    report["gamma_gamma"] = spend._asdict() if spend else None
+    return report | {"notes": notes + told}, (model, spend)
+
+
+def _spend(model: BgNbd, base: pd.DataFrame, t: float) -> tuple[GammaGamma | None, list[str]]:
+    """Gamma-Gamma, and how far its assumption holds: value and number of purchases must hardly go together."""
+    try:
+        found = gamma_gamma(base)
+        expected_value(found, base)
+    except ClvError as error:
+        return None, [f"no values: {error}"]
+    known = base[(base["x"] > 0) & base["m"].notna()]
+    together = float(known["x"].corr(known["m"]))
+    return found, [f"purchases and their value correlate {together:.2f}; Gamma-Gamma supposes about 0"]
+
+
+def _money(model: BgNbd, spend: GammaGamma, base: pd.DataFrame, found: pd.DataFrame, cut, t: float) -> dict:
+    paid = found[found["day"] > cut].groupby("customer")["value"].sum().reindex(base.index, fill_value=0.0)
+    worth = expected_purchases(model, base, t) * expected_value(spend, base)
+    return {"total": float(worth.sum()), "actual_total": float(paid.sum()), "mae": float(np.abs(worth - paid).mean())}
+
+
+def predictions(found: pd.DataFrame, models: tuple, until: str, unit_days: float, ahead: int) -> pd.DataFrame:
+    """One row per customer: p_alive, expected_purchases, expected_value and clv over `ahead` days, undiscounted."""
+    model, spend = models
+    base = customers(found, moment(until), unit_days)
+    count = expected_purchases(model, base, ahead / unit_days)
+    told = pd.DataFrame({"p_alive": alive(model, base), "expected_purchases": count}, index=base.index)
+    if spend:
+        told["expected_value"] = expected_value(spend, base)
+        told["clv"] = told["expected_purchases"] * told["expected_value"]
+    return told

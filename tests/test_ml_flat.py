@@ -1,0 +1,299 @@
+"""Flat tables of any origin: what is learned from, what is refused and why, and measures that agree with others."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, roc_auc_score
+
+from cdp_spark.cli import main
+from ml import drift, gates
+from ml.files import read_table
+from ml.measures import calibration, deciles, drawn, measured
+from ml.table import LabelError, days, labels, numbers, schema, typed
+
+SHARED = Path(__file__).parents[2] / "shared" / "data" / "ml"
+
+
+def shared(name: str) -> Path:
+    if not (SHARED / name).exists():
+        pytest.skip(f"shared data not found: ../shared/data/ml/{name}")
+    return SHARED / name
+
+
+def shop(n: int = 1500, seed: int = 0) -> pd.DataFrame:
+    """A table as somebody sends it: text, blanks, an id, a constant, infinite cells, many cities, dates."""
+    rng = np.random.default_rng(seed)
+    spend, visits = rng.gamma(2, 50, n), rng.poisson(4, n)
+    plan = rng.choice(["basic", "plus", "pro"], n, p=[0.6, 0.3, 0.1])
+    odds = -0.5 - 0.01 * spend + 0.2 * visits + 0.8 * (plan == "pro")
+    left = rng.random(n) < 1 / (1 + np.exp(-odds))
+    day = pd.Timestamp("2024-01-01") + pd.to_timedelta(rng.integers(0, 365, n), "D")
+    text = np.where(rng.random(n) < 0.05, " ", np.round(spend, 2).astype(str))
+    return pd.DataFrame(
+        {
+            "account no": [f"A-{seed}-{i:05}" for i in rng.permutation(n)],
+            "spend": text,
+            "visits": np.where(rng.random(n) < 0.01, np.inf, visits),
+            "plan": plan,
+            "city": rng.choice([f"town {i}" for i in range(400)], n),
+            "comment": [" ".join(rng.choice(["late", "good", "never", "again", "price", "nice"], 6)) for _ in range(n)],
+            "joined": day.strftime("%d/%m/%Y"),
+            "country": "GB",
+            "fax": None,
+            "left": np.where(left, "Yes", "No"),
+        }
+    )
+
+
+def run(monkeypatch, capsys, *words: str) -> tuple[int, str, str]:
+    monkeypatch.setattr(sys, "argv", ["cdp", "model", *map(str, words)])
+    code = main()
+    told = capsys.readouterr()
+    return code, told.out, told.err
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory):
+    folder, frame = tmp_path_factory.mktemp("tables"), shop()
+    frame.to_csv(folder / "comma.csv", index=False)
+    frame.to_csv(folder / "semicolon.csv.gz", index=False, sep=";")
+    frame.to_parquet(folder / "columns.parquet")
+    shop(600, seed=1).to_csv(folder / "later.csv", index=False)
+    return folder
+
+
+def test_a_messy_table_is_fitted_and_a_held_out_one_judged(files, tmp_path, monkeypatch, capsys):
+    models = ["--models", tmp_path / "m", "--json"]
+    code, out, _ = run(monkeypatch, capsys, "fit", "leaving", "--table", files / "comma.csv", "--label", "left",
+                       "--id", "account no", "--time", "joined", "--repeats", "1", *models)  # fmt: skip
+    report = json.loads(out)
+    assert code == 0 and report["status"] == "fitted" and report["leaks"] == []
+    assert report["features"] == {
+        "spend": "number", "visits": "number", "plan": "category", "city": "category", "comment": "text"
+    }  # fmt: skip
+    why = report["left_out"]
+    assert (why["country"], why["fax"], why["account no"], why["joined"]) == (
+        "constant",
+        "all null",
+        "the id",
+        "the time",
+    )
+    assert any("infinite" in note for note in report["notes"])
+    found = report["cross_validation"]
+    assert 0.65 < found["roc_auc"] < 0.9 and found["intervals"]["roc_auc"][0] < found["roc_auc"]
+    assert len(found["deciles"]) == 10 and found["deciles"][-1]["captured"] == pytest.approx(1)
+    assert report["time_split"]["test_rows"] > 200 and not report["time_split"]["drift"]["alarm"]
+    folder = tmp_path / "m" / "leaving"
+    assert {"card.md", "report.json", "lift.png", "calibration.png"} <= {path.name for path in folder.iterdir()}
+    assert b"A-0-00001" not in (folder / "model.pkl").read_bytes()
+
+    code, out, _ = run(monkeypatch, capsys, "evaluate", "leaving", "--table", files / "later.csv", *models,
+                       "--scores", tmp_path / "scores.csv")  # fmt: skip
+    later = json.loads(out)
+    assert code == 0 and abs(later["roc_auc"] - found["roc_auc"]) < 0.06 and not later["drift"]["alarm"]
+    kept = pd.read_csv(tmp_path / "scores.csv")
+    assert list(kept) == ["account no", "score"] and len(kept) == 600
+    (folder / "model.pkl").write_bytes((folder / "model.pkl").read_bytes() + b"x")
+    code, _, err = run(monkeypatch, capsys, "evaluate", "leaving", "--table", files / "later.csv", *models)
+    assert code == 2 and "SHA-256" in err
+
+
+def test_bad_calls_end_in_words(files, tmp_path, monkeypatch, capsys):
+    table = files / "comma.csv"
+    for words, code, told in [
+        (["evaluate", "nobody", "--table", table, "--models", tmp_path], 2, "no model 'nobody'"),
+        (["fit", "x", "--table", tmp_path / "no.csv", "--label", "y"], 2, "no such file"),
+        (["fit", "x", "--table", table, "--label", "y"], 2, "no column y"),
+        (["fit", "x", "--table", table, "--label", "country"], 3, "nothing can be learned"),
+        (["fit", "x", "--table", table, "--label", "city"], 3, "--positive"),
+        (["fit", "x", "--table", table, "--label", "city", "--positive", "town 3"], 3, "positives"),
+        (["lift", "--table", table, "--arm", "country", "--outcome", "left"], 3, "needs two"),
+        (["clv", "--transactions", table, "--until", "2024-06-30"], 2, "--customer"),
+    ]:
+        got, _, err = run(monkeypatch, capsys, *words)
+        assert (got, told in err, "Traceback" in err) == (code, True, False), (words, err)
+
+
+def test_formats_say_the_same(files):
+    frames = [read_table(files / name) for name in ("comma.csv", "semicolon.csv.gz", "columns.parquet")]
+    kinds = [schema(frame) for frame in frames]
+    assert kinds[0] == kinds[1] and kinds[0].kinds == kinds[2].kinds and kinds[0].left_out == kinds[2].left_out
+    for frame in frames[1:]:
+        pd.testing.assert_frame_equal(typed(frame, kinds[0].kinds), typed(frames[0], kinds[0].kinds))
+
+
+def leaky() -> pd.DataFrame:
+    frame = shop(1200)
+    left, rng = (frame["left"] == "Yes").to_numpy(), np.random.default_rng(3)
+    return frame.assign(
+        reason=np.where(left, rng.choice(["price", "moved"], 1200), None),
+        closing=np.where(left, 5, 0) + rng.normal(size=1200),
+        state=np.where(left & (rng.random(1200) < 0.3), "closed", rng.choice(["new", "old"], 1200)),
+        refund=np.where(left & (rng.random(1200) < 0.4), rng.gamma(2, 9, 1200), 0.0),
+        copy=np.where(left, "gone", "here"),
+    )
+
+
+def test_each_leak_is_named_by_its_gate():
+    frame = leaky()
+    known = schema(frame.drop(columns="left"))
+    label, _ = labels(frame["left"], "left")
+    flags = {flag.column: flag.gate for flag in gates.leaks(typed(frame, known.kinds), label, list(known.kinds))}
+    assert flags == {
+        "reason": "null_pattern", "closing": "single_feature", "state": "one_class_category",
+        "refund": "one_class_category", "copy": "single_feature",
+    }  # fmt: skip
+    shuffled = label.sample(frac=1, random_state=1, ignore_index=True)  # another label, and no gate speaks
+    assert gates.leaks(typed(frame, known.kinds), shuffled, list(known.kinds)) == []
+
+
+def test_a_leak_refuses_and_drop_leaks_goes_on(tmp_path, monkeypatch, capsys):
+    leaky().to_csv(tmp_path / "t.csv", index=False)
+    words = [
+        "fit",
+        "x",
+        "--table",
+        tmp_path / "t.csv",
+        "--label",
+        "left",
+        "--models",
+        tmp_path,
+        "--json",
+        "--repeats",
+        "1",
+    ]
+    code, out, err = run(monkeypatch, capsys, *words)
+    report = json.loads(out)
+    assert code == 3 and report["status"] == "refused" and not (tmp_path / "x").exists()
+    assert {leak["column"] for leak in report["leaks"]} == {"reason", "closing", "state", "refund", "copy"}
+    assert all(name in err for name in ("reason", "closing", "state", "refund", "copy"))
+    code, out, _ = run(monkeypatch, capsys, *words, "--drop-leaks")
+    assert code == 0 and json.loads(out)["cross_validation"]["roc_auc"] == pytest.approx(
+        report["without_flagged"]["roc_auc"]
+    )
+    (tmp_path / "known.yml").write_text("plan: before\nvisits: {available: after}\n")
+    code, out, _ = run(monkeypatch, capsys, *words, "--availability", tmp_path / "known.yml")
+    gate = {leak["column"]: leak["gate"] for leak in json.loads(out)["leaks"]}
+    assert code == 3 and gate["visits"] == gate["spend"] == "availability" and "plan" not in gate
+    (tmp_path / "odd.yml").write_text("plan: perhaps\n")
+    code, _, err = run(monkeypatch, capsys, *words, "--availability", tmp_path / "odd.yml")
+    assert code == 2 and "plan" in err and "before or after" in err
+
+
+@pytest.mark.parametrize(
+    ("cells", "ones"),
+    [
+        (["Yes", "No", "yes "], 2), (["TRUE", "FALSE", "FALSE"], 1), ([True, False, True], 2), ([1, 0, 0], 1),
+        (["1.0", "0.0", None], 1), (["y", "n", "n"], 1), (["gone", "here", "here"], 1), ([1.0, np.nan, 0.0], 1),
+    ],
+)  # fmt: skip
+def test_labels_of_every_spelling(cells, ones):
+    found, _ = labels(pd.Series(cells), "y")
+    assert found.sum() == ones and found.isna().sum() == pd.Series(cells).isna().sum()
+
+
+def test_no_positives_and_one_class_are_told_apart():
+    with pytest.raises(LabelError, match="no positives"):
+        labels(pd.Series(["No"] * 5), "y")
+    with pytest.raises(LabelError, match="one class"):
+        labels(pd.Series(["Yes"] * 5), "y")
+
+
+def test_cells_become_numbers_and_days():
+    told = pd.Series(["1,234.50", "1.234,5", "12,5", "$3", "45%", " ", "n/a", "-2"])
+    assert numbers(told).values.tolist()[:5] == [1234.5, 1234.5, 12.5, 3, 45] and numbers(told).strange == 0
+    assert numbers(pd.Series([1.0, np.inf])).infinite == 1
+    for text in ("2024-02-03", "03/02/2024", "20240203", "2024-02-03T05:00:00Z"):
+        mates = pd.Series([text, "25/01/2024" if "/" in text else text])
+        assert int(days(mates)[0]) == 19756, text
+
+
+def test_ids_and_running_numbers_are_left_out_but_measures_are_not():
+    n = 200
+    mixed = np.random.default_rng(0).permutation(n)
+    ids = {"row": range(n), "cust_id": mixed * 7, "mail": [f"p{i}@x.org" for i in range(n)]}
+    frame = pd.DataFrame(ids | {"income": np.arange(n) * 10.5, "score": mixed * 3, "home": ["a", "b"] * 100})
+    found = schema(frame)
+    assert set(found.left_out) == {"row", "cust_id", "mail"} and set(found.kinds) == {"income", "score", "home"}
+
+
+SCORES = st.lists(st.tuples(st.integers(0, 1), st.sampled_from([0.05, 0.2, 0.2001, 0.5, 0.9])), min_size=4, max_size=40)
+
+
+@settings(max_examples=60, deadline=None, derandomize=True)
+@given(SCORES)
+def test_measures_equal_scikit_learns(rows):
+    truth, chance = np.array([0, 1, *(t for t, _ in rows)]), np.array([0.3, 0.3, *(p for _, p in rows)])
+    weights = drawn(truth.size, 3, seed=len(rows))
+    weights[:, :2] += 1  # both classes are there
+    many = measured(truth, chance, weights)
+    cases = [(np.ones(truth.size, dtype=int), measured(truth, chance))]
+    cases += [(w, {name: value[i] for name, value in many.items()}) for i, w in enumerate(weights)]
+    for w, got in cases:
+        y, p = np.repeat(truth, w), np.repeat(chance, w)
+        wanted = (roc_auc_score(y, p), average_precision_score(y, p), log_loss(y, p), brier_score_loss(y, p))
+        assert list(got.values()) == pytest.approx(wanted)
+
+
+def test_calibration_tells_what_is_wrong():
+    rng = np.random.default_rng(0)
+    odds = rng.normal(-1, 1.5, 40_000)
+    truth = (rng.random(odds.size) < 1 / (1 + np.exp(-odds))).astype(int)
+    good = calibration(truth, 1 / (1 + np.exp(-odds)))
+    assert (good["slope"], good["intercept"], good["in_the_large"]) == pytest.approx((1, 0, 0), abs=0.06)
+    bold = calibration(truth, 1 / (1 + np.exp(-(2 * odds + 1))))
+    assert (bold["slope"], bold["intercept"]) == pytest.approx((0.5, -0.5), abs=0.06) and bold["in_the_large"] < -0.3
+    lifts = [part["lift"] for part in deciles(truth, odds)]
+    assert lifts == sorted(lifts, reverse=True) and lifts[0] > 2
+
+
+def test_drift_is_raised_for_a_shift_and_silent_for_luck():
+    rng = np.random.default_rng(0)
+    then = pd.DataFrame({"spend": rng.gamma(2, 50, 900), "plan": rng.choice(["a", "b"], 900)})
+    bins = json.loads(json.dumps(drift.frozen(then)))  # as it is kept
+    same = pd.DataFrame({"spend": rng.gamma(2, 50, 300), "plan": rng.choice(["a", "b"], 300)})
+    assert not drift.compared(bins, same, 0.3, 900, rng.random(300) < 0.33)["alarm"]
+    moved = drift.compared(bins, same.assign(spend=same["spend"] * 3, plan="c"), 0.3, 900, rng.random(300) < 0.6)
+    assert [word in " ".join(moved["reasons"]) for word in ("spend", "plan", "label's share")] == [True] * 3
+    assert drift.compared(bins, same.assign(spend=np.nan), 0.3, 900, None)["psi"]["spend"] > 1
+
+
+@pytest.mark.real
+def test_known_leaks_of_a_real_table_and_silence_on_honest_ones():
+    cases = {
+        "telco_churn_extended/telco_churn_extended.csv": (
+            "Churn Value",
+            {"Churn Label", "Churn Score", "Churn Reason"},
+        ),
+        "telco_churn/telco_churn.csv": ("Churn", set()),
+        "online_shoppers/online_shoppers_intention.csv": ("Revenue", set()),
+        "bank_marketing/bank_full.csv.gz": (
+            "y",
+            set(),
+        ),  # duration needs its declaration: by itself it is below the gate
+    }
+    for name, (column, wanted) in cases.items():
+        frame = read_table(shared(name))
+        label, _ = labels(frame[column], column)
+        known = schema(frame.drop(columns=column))
+        flags = gates.leaks(typed(frame, known.kinds), label, list(known.kinds))
+        assert {flag.column for flag in flags} == wanted, name
+
+
+@pytest.mark.real
+def test_a_real_prior_shift_raises_the_alarm_and_the_shuffled_table_does_not():
+    frame = read_table(shared("bank_marketing/bank_full.csv.gz")).drop(columns="duration")
+    label = labels(frame["y"], "y")[0]
+    rows = typed(frame.drop(columns="y"), schema(frame.drop(columns="y")).kinds)
+    for order, alarm in ((np.arange(len(rows)), True), (np.random.default_rng(0).permutation(len(rows)), False)):
+        then, now = order[:36_000], order[36_000:]
+        found = drift.compared(drift.frozen(rows.iloc[then]), rows.iloc[now], label[then].mean(), then.size, label[now])
+        assert found["alarm"] == alarm, found["reasons"]

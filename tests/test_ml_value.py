@@ -1,0 +1,161 @@
+"""Lifetime value and effects: formulas against brute force, planted effects found, noise not."""
+
+from __future__ import annotations
+
+import json
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.special import gamma
+
+from cdp_spark.cli import main
+from ml import clv, uplift
+from ml.files import read_table
+from ml.models import churn
+from ml.transactions import orders, reported
+from tests.test_ml_flat import shared
+
+
+def simulated(n: int, r: float, alpha: float, a: float, b: float, weeks: float, seed: int) -> list[list[float]]:
+    """Repeat purchase times of each customer in `weeks`, by the story of BG/NBD told step by step."""
+    rng, found = np.random.default_rng(seed), []
+    for rate, leaves in zip(rng.gamma(r, 1 / alpha, n), rng.beta(a, b, n), strict=True):
+        time, times = 0.0, []
+        while (time := time + rng.exponential(1 / rate)) <= weeks:
+            times.append(time)
+            if rng.random() < leaves:
+                break
+        found.append(times)
+    return found
+
+
+def summary(times: list[list[float]], until: float) -> pd.DataFrame:
+    before = [[t for t in one if t <= until] for one in times]
+    x = [float(len(one)) for one in before]
+    return pd.DataFrame({"x": x, "t_x": [max(one, default=0.0) for one in before], "T": until, "m": np.nan})
+
+
+def test_parameters_and_forecast_of_simulated_customers_come_back():
+    truth = (0.8, 6.0, 0.9, 3.0)
+    times = simulated(6000, *truth, weeks=78, seed=1)
+    found = summary(times, 39)
+    model = clv.bg_nbd(found)
+    assert model[:2] == pytest.approx(truth[:2], rel=0.15)
+    assert model.a / (model.a + model.b) == pytest.approx(0.9 / 3.9, rel=0.15)
+    later = np.array([sum(39 < t <= 78 for t in one) for one in times])
+    known = clv.BgNbd(*truth, 0.0)
+    assert clv.expected_purchases(known, found, 39).sum() == pytest.approx(later.sum(), rel=0.05)
+    gone = clv.alive(known, found)
+    busy = (found["x"] > 3).to_numpy()
+    assert clv.expected_purchases(known, found, 39)[busy].sum() == pytest.approx(later[busy].sum(), rel=0.1)
+    assert gone[(found["x"] == 0).to_numpy()].min() == 1 and 0 < gone[busy].min() < gone[busy].max() < 1
+
+
+def test_likelihood_equals_the_papers_formula():
+    r, alpha, a, b = 0.24, 4.4, 0.8, 2.4
+    for x, t_x, T in ((0, 0.0, 30.0), (1, 3.0, 38.9), (4, 20.0, 38.9)):
+        beta = gamma(a + b) * gamma(b + x) / (gamma(b) * gamma(a + b + x))
+        inner = (alpha + T) ** -(r + x) + ((a / (b + x - 1)) * (alpha + t_x) ** -(r + x) if x else 0)
+        wanted = np.log(gamma(r + x) * alpha**r / gamma(r) * beta * inner)
+        assert clv.log_likelihood(r, alpha, a, b, np.array([x]), np.array([t_x]), np.array([T]))[0] == pytest.approx(
+            wanted
+        )
+
+
+def test_values_come_back_and_degenerate_customers_are_refused():
+    rng = np.random.default_rng(2)
+    p, q, v, x = 6.0, 4.0, 15.0, rng.integers(1, 8, 4000).astype(float)
+    mean = rng.gamma(p * x, 1 / (rng.gamma(q, 1 / v, 4000) * x))
+    found = pd.DataFrame({"x": x, "t_x": 1.0, "T": 9.0, "m": mean})
+    model = clv.gamma_gamma(found)
+    assert model.p * model.v / (model.q - 1) == pytest.approx(p * v / (q - 1), rel=0.05)
+    shrunk = clv.expected_value(model, found)
+    assert np.abs(shrunk - 30).mean() < np.abs(mean - 30).mean()
+    with pytest.raises(clv.ClvError, match="q > 1"):
+        clv.expected_value(model._replace(q=0.9), found)
+    with pytest.raises(clv.ClvError, match="too few"):
+        clv.bg_nbd(found.assign(x=0.0))
+    with pytest.raises(clv.ClvError, match="did not converge"):
+        clv.bg_nbd(pd.DataFrame({"x": [5.0] * 50, "t_x": 9.0, "T": 9.0}))
+
+
+def test_a_cut_off_hides_later_rows_and_one_day_is_one_purchase():
+    rows = pd.DataFrame(
+        {"customer_id": ["1", "1", "1", "2", "3"], "amount": ["10", "5", "8", "-4", "7"],
+         "date": ["20240101", "20240101", "20240110", "20240102", "20240301"]}
+    )  # fmt: skip
+    found = orders(rows, None, None, None, "2024-01-31")
+    base = clv.customers(found, pd.Timestamp("2024-01-31"))
+    assert base.to_dict("index") == {"1": {"x": 1.0, "t_x": 9 / 7, "T": 30 / 7, "m": 8.0}}
+    assert any("below 0" in note for note in found.attrs["notes"])
+
+
+def experiment(effect: float, n: int = 6000, seed: int = 0) -> pd.DataFrame:
+    """Half are mailed; the mail moves those with a basket by `effect`, nobody else."""
+    rng = np.random.default_rng(seed)
+    basket, mailed, age = rng.random(n) < 0.4, rng.random(n) < 0.5, rng.normal(40, 10, n)
+    bought = rng.random(n) < 0.2 + effect * (basket & mailed)
+    return pd.DataFrame({"arm": np.where(mailed, "mail", "No mail"), "basket": np.where(basket, "y", "n"), "age": age,
+                         "bought": bought.astype(int)})  # fmt: skip
+
+
+def asked():
+    from ml.flat import Asked
+
+    return Asked(label="bought")
+
+
+def test_a_planted_effect_is_found_where_it_is_and_noise_is_not():
+    report = uplift.reported("u", experiment(0.3), asked(), "arm", None, churn.estimator)
+    assert (
+        report["control"] == "No mail" and report["effects"]["mail"]["low"] < 0.12 < report["effects"]["mail"]["high"]
+    )
+    trees = uplift.reported("u", experiment(0.3), asked(), "arm", None, lambda seed: forest(seed))
+    found = trees["uplift"]["mail"]["learners"]
+    for learner in ("s_learner", "t_learner"):
+        assert found[learner]["low"] > 0.2 and found[learner]["permutation_p"] < 0.01
+    none = uplift.reported("u", experiment(0.0), asked(), "arm", None, lambda seed: forest(seed))
+    learners = none["uplift"]["mail"]["learners"]
+    assert learners["t_learner"]["permutation_p"] > 0.02 and learners["t_learner"]["low"] < 0
+
+
+def forest(seed: int):
+    from sklearn.ensemble import HistGradientBoostingClassifier
+
+    return HistGradientBoostingClassifier(max_iter=40, max_leaf_nodes=6, random_state=seed)
+
+
+def test_lift_from_the_shell(tmp_path, monkeypatch, capsys):
+    experiment(0.3).assign(bought=lambda t: np.where(t["bought"] == 1, "Yes", "No")).to_csv(
+        tmp_path / "e.csv", index=False
+    )
+    words = [
+        "cdp",
+        "model",
+        "lift",
+        "--table",
+        str(tmp_path / "e.csv"),
+        "--arm",
+        "arm",
+        "--outcome",
+        "bought",
+        "--json",
+    ]
+    monkeypatch.setattr(sys, "argv", words)
+    assert main() == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["control"] == "No mail" and report["sample_ratio"]["verdict"] == "fair"
+    assert report["effects"]["bought"]["mail"]["low"] < 0.12 < report["effects"]["bought"]["mail"]["high"]
+
+
+@pytest.mark.real
+def test_bg_nbd_of_the_published_sample():
+    found = orders(read_table(shared("cdnow/cdnow_sample.csv")), None, None, None, "1997-09-30")
+    report, _ = reported(found, "1997-09-30", 7.0, 273)
+    model = report["bg_nbd"]
+    assert [model[name] for name in ("r", "alpha", "a", "b")] == pytest.approx([0.243, 4.414, 0.793, 2.426], rel=0.01)
+    held = report["holdout"]
+    assert held["bg_nbd"]["actual_total"] == 1882 and held["bg_nbd"]["total"] == pytest.approx(1653, abs=10)
+    assert held["bg_nbd"]["mae"] == pytest.approx(0.785, abs=0.002)
