@@ -17,6 +17,9 @@ AREAS = {
     "model": "ml.cli:model",
     "health": "cdp_spark.governance.health:health",
     "lineage": "cdp_spark.governance.lineage:lineage",
+    "consent": "cdp_spark.governance.cli:consent",
+    "audience": "cdp_spark.audiences.cli:audience",
+    "measure": "cdp_spark.audiences.measure_cli:measure",
 }
 
 

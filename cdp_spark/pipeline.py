@@ -38,9 +38,15 @@ STEPS = (
         (*SILVER, "silver.sightings", "silver.identifiers", "bronze._reconciliation"),
     ),
     Step(
+        "match",
+        "records that share no identifier and are one person all the same",
+        ("silver.customers",),
+        ("identity.matches", "identity.models", "identity.blocking"),
+    ),
+    Step(
         "resolve",
         "who is who: edges, components, limits, lasting ids",
-        ("silver.identifiers",),
+        ("silver.identifiers", "identity.matches"),
         (
             "identity.edges",
             "identity.components",
@@ -48,6 +54,7 @@ STEPS = (
             "identity.anchors",
             "identity.members",
             "identity.changes",
+            "identity.runs",
         ),
     ),
     Step(
@@ -105,9 +112,11 @@ STEPS = (
             "ml.scores",
             "silver.consents",
             "silver.identifiers",
+            "silver.interactions",
+            "silver.orders",
             "identity.members",
         ),
-        ("activation.members", "activation.funnels"),
+        ("activation.members", "activation.changes", "activation.funnels"),
     ),
     Step(
         "deliver",

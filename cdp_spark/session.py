@@ -18,7 +18,7 @@ SETTINGS = {
     "spark.sql.ansi.enabled": "false",  # a bad value in one row becomes null and goes to quarantine, it stops no job
     "spark.sql.mapKeyDedupPolicy": "LAST_WIN",  # a JSON line with a key given twice is read as JSON readers do
     "spark.sql.parquet.outputTimestampType": "TIMESTAMP_MICROS",
-    "spark.sql.legacy.parquet.nanosAsLong": "false",
+    "spark.sql.legacy.parquet.nanosAsLong": "true",  # pandas writes times in nanoseconds: a number, not a failed read
     "spark.databricks.delta.snapshotPartitions": "2",  # fifty tasks for a log of ten entries is what makes it slow
     "spark.databricks.delta.stats.skipping": "true",
     "spark.ui.enabled": "false",

@@ -1,11 +1,27 @@
 """One golden record a person."""
 
-from cdp_spark.gold.profiles import profiles
-from cdp_spark.job import Job
-from cdp_spark.runner import main
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from cdp_spark.job import Job
+
+# A job started by its file has this folder first on its path, where this file hides the standard library's `profile`
+# that Spark's Python imports: the folder goes, and whoever came here for that module gets it.
+if __name__ != "jobs.profile":
+    here = Path(__file__).resolve().parent
+    sys.path[:] = [place for place in sys.path if Path(place).resolve() != here]
+if __name__ == "profile":
+    del sys.modules["profile"]
+    import profile  # noqa: F401
 
 
 def run(job: Job) -> None:
+    from cdp_spark.gold.profiles import profiles
+
     lake = job.lake
     priority = {name: source.priority for name, source in job.conf.sources.items()}
     found = profiles(
@@ -16,4 +32,6 @@ def run(job: Job) -> None:
 
 
 if __name__ == "__main__":
+    from cdp_spark.runner import main
+
     main(run)

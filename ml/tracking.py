@@ -223,3 +223,9 @@ class Registry:
             if "sklearn" in flavors:
                 return mlflow.sklearn.load_model(uri), names
             return Foreign(mlflow.pyfunc.load_model(uri)), names
+
+    def log_document(self, name: str, document: dict, params: dict) -> None:
+        """Keep a model that is a document (weights as JSON), as a run of its own with the artifact <name>.json."""
+        with mlflow.start_run(experiment_id=self._experiment(), run_name=name):
+            mlflow.log_params(params)
+            mlflow.log_dict(document, f"{name}.json")

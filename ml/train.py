@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from datetime import date, timedelta
 
 import pandas as pd
@@ -23,6 +24,12 @@ from ml.validate import chances
 def registry(job: Job) -> Registry:
     """Where the job's deployment keeps its models."""
     return Registry(job.mlflow_uri, job.mlflow_artifacts, job.conf.base.name)
+
+
+def keep_matching(job: Job, model: dict) -> None:
+    """Keep a newly trained matching model (a row of identity.models) in MLflow."""
+    about = {key: str(model[key]) for key in ("model_id", "trained_on", "records", "partners")}
+    registry(job).log_document("matching", json.loads(model["settings"]), about)
 
 
 def train_due(job: Job, permitted: DataFrame | None = None) -> None:

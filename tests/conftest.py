@@ -10,6 +10,7 @@ import pytest
 from cdp_spark import session
 from cdp_spark.config.models import Env
 from cdp_spark.lake import Lake
+from tests.forty import job  # noqa: F401  a fixture for all that is about audiences and deliveries
 
 ROOT = Path(__file__).parents[1]
 TINY = {

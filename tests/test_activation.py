@@ -2,16 +2,13 @@
 
 from __future__ import annotations
 
-import csv
 import hashlib
-import io
-import json
 import os
 import socket
 import subprocess
 import sys
 import time
-from datetime import UTC, date, datetime
+from datetime import date
 from pathlib import Path
 
 import boto3
@@ -23,23 +20,15 @@ from cdp_spark.activation.normalise import SETS
 from cdp_spark.activation.objects import Bucket, DeliveryError
 from cdp_spark.audiences.candidates import fresh
 from cdp_spark.audiences.members import funnel, held_out, judged, members, summary
-from cdp_spark.config.activation import NORMALISERS, Audience, Destination
+from cdp_spark.config.activation import NORMALISERS, Destination
 from cdp_spark.config.leaving import problems
 from cdp_spark.config.models import S3
 from cdp_spark.job import Job
 from cdp_spark.session import s3_settings
 from jobs import audiences as audiences_job
 from jobs import deliver as deliver_job
+from tests.forty import DAY, PEOPLE, RULE, crm_rows, follow, people, sha
 from tests.tables import table
-
-DAY = date(2026, 5, 31)
-RULE = Audience(description="", owner="", purpose="marketing_email", where="tier = 'gold'")
-PEOPLE = [f"p{i:02}" for i in range(40)]
-
-
-def sha(text: str) -> str:
-    return hashlib.sha256(text.encode()).hexdigest()
-
 
 # normaliser | value | what is hashed ('=' in front: what leaves as it is); nothing: no value leaves
 VECTORS = {
@@ -62,6 +51,13 @@ VECTORS = {
         ("family_name", "...", None),
         ("country_code", "gb", "=GB"),
         ("postal_code", " SW1A 1AA", "=SW1A 1AA"),
+        ("email", "a" * 32, None),
+        ("email", "F" * 128, None),
+        ("mobile_id", " 38400000-8cf0-11bd-b23e-10b96e40000d ", "=38400000-8cf0-11bd-b23e-10b96e40000d"),
+        ("user_id", "U-1", "=U-1"),
+        ("consent_status", "consent", "=CONSENT_GRANTED"),
+        ("consent_status", "legitimate_interest", "=CONSENT_STATUS_UNSPECIFIED"),
+        ("consent_status", None, None),
     ],
     "meta_2026_11": [
         ("email", " User.Name@GMAIL.com", "user.name@gmail.com"),
@@ -78,6 +74,26 @@ VECTORS = {
         ("zip", "SW1A 1AA", "sw1a1aa"),
         ("country", "GB", "gb"),
         ("madid", " AB-12", "=ab-12"),
+        ("first_initial", "Érica", "é"),
+        ("first_initial", "'", None),
+        ("state", "N. Y.", "ny"),
+        ("extern_id", " C-7 ", "=C-7"),
+        ("lookalike_value", "12.5", "=12.5"),
+        ("lookalike_value", "-1", None),
+        ("lookalike_value", "much", None),
+    ],
+    "tiktok_2026_11": [
+        ("email", " Ada. B@Example.com ", "ada.b@example.com"),
+        ("email", "a@b", None),
+        ("phone", "(800)555-0100", "+18005550100"),
+        ("idfa", " 6D92078A-8246-4BA4-AE5B-76104861E7DC ", "6d92078a-8246-4ba4-ae5b-76104861e7dc"),
+        ("aaid", "", None),
+    ],
+    "linkedin_2026_11": [
+        ("email", " Ada@Example .com", "ada@example.com"),
+        ("email_sha512", " Ada@B.co", "=" + hashlib.sha512(b"ada@b.co").hexdigest()),
+        ("email_sha512", "b" * 128, None),
+        ("google_aid", " Ab-1 ", "=Ab-1"),
     ],
     "plain_2026_11": [("email", " Ada@B.co", "=ada@b.co"), ("email", "x", None), ("none", "as is ", "=as is ")],
 }
@@ -119,6 +135,7 @@ def leaving(conf, **changes) -> str:
         ("google_2026_11", {"column": "email", "normaliser": "email"}, ""),
         ("plain_2026_11", {"column": "churn_score"}, ""),
         ("plain_2026_11", {"column": "person_id"}, ""),
+        ("google_2026_11", {"column": "lower(email)"}, "'none' does not hash"),
     ],
 )
 def test_what_may_leave(conf, sets, field, told):
@@ -129,12 +146,6 @@ def test_what_may_leave(conf, sets, field, told):
 def state_of(spark, *people: str):
     rows = [(p, "marketing_email", True, f"c|{p}") for p in people]
     return spark.createDataFrame(rows, "person_id string, purpose string, granted boolean, consent_id string")
-
-
-def people(spark, gold: int = 30):
-    return spark.createDataFrame(
-        [(p, "gold" if i < gold else None) for i, p in enumerate(PEOPLE)], "person_id string, tier string"
-    )
 
 
 def test_a_funnel_adds_up_and_a_holdout_is_stable(spark):
@@ -209,70 +220,6 @@ def test_since_is_kept_and_a_rerun_changes_nothing(spark):
         assert got == expected
 
 
-def put(lake, name: str, frame, **more) -> None:
-    """Write `frame` with the contract's other columns null, or with what a required one of its type may hold."""
-    moment = F.lit("2026-05-01").cast("timestamp")
-    fill = {"timestamp": moment, "date": F.lit("2026-05-01").cast("date"), "boolean": F.lit(False)}
-    fill |= {"bigint": F.lit(0), "int": F.lit(0), "string": F.lit("crm"), "array<string>": F.array(F.lit("crm"))}
-    for column, spec in lake.contract(name).columns.items():
-        if column not in frame.columns:
-            value = fill[spec.type] if spec.required else F.lit(None)
-            frame = frame.withColumn(column, value.cast(spec.type))
-    lake.write(name, frame, **more)
-
-
-@pytest.fixture
-def job(spark, conf, lake, tmp_path):
-    """Forty people, thirty of them gold, a no from p00, a word of everybody but p29; two destinations."""
-    keys = [(f"crm|{p}", p, f"{p}@x.org", f"c{p}", "withdrawn" if p == "p00" else "granted") for p in PEOPLE]
-    names = ["subject_key", "person_id", "value", "record_id", "status"]
-    base = spark.createDataFrame(keys, names).withColumn("namespace", F.lit("email"))
-    put(lake, "identity.members", base.withColumn("valid_to", F.lit(None).cast("date")))
-    put(lake, "silver.identifiers", base)
-    about = {"purpose": F.lit("marketing_email"), "channel": F.lit("email")}
-    said = base.where("person_id <> 'p29'").withColumns(about)
-    put(lake, "silver.consents", said, on=date(2026, 5, 1))
-    named = people(spark).withColumns({
-        "email": F.when(F.col("person_id") != "p01", F.concat("person_id", F.lit("@x.org"))),
-        "first_name": F.when(F.col("person_id") == "p02", '=cmd|"x",1').otherwise("Ada"),
-        "phone": F.lit("+442079460958"),
-    })  # fmt: skip
-    put(lake, "gold.profiles", named)
-    shared = {"description": "", "protocol": "s3_files", "audiences": ["vip"]}
-    crm = {"person_id": {"column": "person_id"}, "email": {"column": "email", "normaliser": "email"},
-           "first_name": {"column": "first_name"}, "phone": {"column": "phone"}}  # fmt: skip
-    ads = {"email": {"column": "email", "normaliser": "email"}}
-    destinations = {
-        "crm": {"prefix": "crm", "fields": crm, "may_leave": ["none", "pseudonym", "direct"], "max_rows_per_file": 20},
-        "ads": {"prefix": "ads/g", "fields": ads, "normalisers": "google_2026_11", "format": "json",
-                "compression": "gzip"},
-    }  # fmt: skip
-    found = {name: Destination.model_validate(shared | body) for name, body in destinations.items()}
-    mine = conf.model_copy(update={"audiences": {"vip": RULE}, "destinations": found})
-    for name, spec in found.items():
-        assert problems(mine, name, spec) == []
-    exports = str(tmp_path / "exports")
-    at = datetime(2026, 6, 1, 5, tzinfo=UTC)
-    return Job(spark, lake, mine, "conf", "local", DAY, at, "run", str(tmp_path), exports)
-
-
-def follow(get) -> tuple[dict, list[bytes]]:
-    """What a reader gets who knows the pointer only: manifest and files, every one checked against its SHA-256."""
-    pointer = json.loads(get("latest.json"))
-    body = get(pointer["manifest"])
-    assert hashlib.sha256(body).hexdigest() == pointer["manifest_sha256"]
-    manifest, files = json.loads(body), []
-    for told in manifest["files"]:
-        files.append(get(told["path"]))
-        assert (len(files[-1]), hashlib.sha256(files[-1]).hexdigest()) == (told["bytes"], told["sha256"])
-    assert sum(told["rows"] for told in manifest["files"]) == manifest["rows"] == pointer["rows"]
-    return manifest, files
-
-
-def crm_rows(files: list[bytes]) -> dict[str, dict]:
-    return {row["person_id"]: row for body in files for row in csv.DictReader(io.StringIO(body.decode(), newline=""))}
-
-
 def test_delivery_to_a_local_folder(job):
     audiences_job.run(job)
     told = summary(job.lake.read("activation.funnels"), job.as_of)["vip"]
@@ -285,8 +232,10 @@ def test_delivery_to_a_local_folder(job):
     assert rows["p02"]["first_name"] == '\'=cmd|"x",1'
     assert (rows["p01"]["email"], rows["p03"]["phone"]) == ("", "+442079460958")
     ledger = job.lake.read("activation.sent").where("destination = 'ads'").collect()
-    sent = {(r["field"], r["value_hash"]) for r in ledger}
-    assert sent == {("email", sha(f"{p}@x.org")) for p in PEOPLE[2:29]}
+    assert {r["values"]["email"] for r in ledger} == {sha(f"{p}@x.org") for p in PEOPLE[2:29]}
+    assert {r["op"] for r in ledger} == {"add"}
+    plain = job.lake.read("activation.sent").where("destination = 'crm'").collect()
+    assert not any("@" in text for r in plain for text in r["values"].values())
     again = deliver_all(job)
     assert again == first
     assert job.lake.read("activation.deliveries").count() == 4

@@ -100,6 +100,15 @@ def test_the_day_comes_from_the_run(tmp_path):
     assert told[-3:] == ["2026-01-30", "2026-01-31", "2026-01-02"]
 
 
+@pytest.mark.parametrize("step", ["profile", "resolve"])
+def test_a_job_started_by_its_file_finds_the_standard_library(step):
+    """jobs/profile.py must not stand in for the module `profile`."""
+    done = subprocess.run([BIN / "python", ROOT / "jobs" / f"{step}.py", "--help"], env=environment(), cwd=ROOT,
+                          capture_output=True, text=True)  # fmt: skip
+    assert done.returncode == 0, done.stderr[-1500:]
+    assert "--hold" in done.stdout
+
+
 def deployment(tmp_path, drops) -> str:
     conf = shutil.copytree(ROOT / "conf", tmp_path / "conf")
     places = f"lake: {tmp_path}/lake\ndrops: {drops}\nexports: {tmp_path}/lake/_exports\nshuffle_partitions: 1\n"

@@ -17,6 +17,10 @@ PURPOSES = {
     "ads": Purpose(description="", basis="consent", policy="latest", expires_after="365 days"),
     "models": Purpose(description="", basis="legitimate_interest"),
     "invoice": Purpose(description="", basis="contract"),
+    "ranked": Purpose(description="", basis="consent", policy="source_precedence", precedence=["d", "c"]),
+    "agree": Purpose(description="", basis="consent", policy="conflict_denies"),
+    "tcf": Purpose(description="", basis="consent", categories=["tcf_3", "tcf_4"]),
+    "worded": Purpose(description="", basis="consent", texts=["v2"]),
 }
 PEOPLE = """
     subject_key string | person_id string | valid_from date | valid_to date
@@ -77,6 +81,27 @@ CASES = {
                                                      "c|1|user_id|u5|models|any|objected|2026-02-01"),
     "a refusal after it for one": ("models", "ann bob cyn dan part", "c|1|user_id|u5|models|any|objected|2026-04-01"),
     "a grant before a split for its identifier": ("mail", "part", "c|1|user_id|u6|mail|email|granted|2026-02-01"),
+    "the better source decides": ("ranked", "ann", "c|1|email|ann@x.org|ranked|any|denied|2026-05-02",
+                                  "d|2|user_id|u1|ranked|any|granted|2026-05-01"),
+    "the better source refuses": ("ranked", "", "c|1|email|ann@x.org|ranked|any|granted|2026-05-02",
+                                  "d|2|user_id|u1|ranked|any|denied|2026-05-01"),
+    "a source without a rank comes last": ("ranked", "", "e|1|email|ann@x.org|ranked|any|granted|2026-05-02",
+                                           "c|2|user_id|u1|ranked|any|denied|2026-05-01"),
+    "sources that agree": ("agree", "ann", "c|1|email|ann@x.org|agree|any|granted|2026-05-02",
+                           "d|2|user_id|u1|agree|any|granted|2026-05-01"),
+    "sources that disagree": ("agree", "", "c|1|email|ann@x.org|agree|any|granted|2026-05-02",
+                              "d|2|user_id|u1|agree|any|denied|2026-05-01"),
+    "a source that changed its word": ("agree", "ann", "c|1|email|ann@x.org|agree|any|denied|2026-05-01",
+                                       "c|2|user_id|u1|agree|any|granted|2026-05-02"),
+    "all categories": ("tcf", "ann", "c|1|email|ann@x.org|tcf_3|any|granted|2026-05-01",
+                       "c|2|email|ann@x.org|tcf_4|any|granted|2026-05-01"),
+    "one category of two": ("tcf", "", "c|1|email|ann@x.org|tcf_3|any|granted|2026-05-01"),
+    "a category refused beside the purpose granted": ("tcf", "", "c|1|email|ann@x.org|tcf|any|granted|2026-05-02",
+                                                      "c|2|email|ann@x.org|tcf_4|any|denied|2026-05-01"),
+    "the purpose itself": ("tcf", "ann", "c|1|email|ann@x.org|tcf|any|granted|2026-05-01"),
+    "a text that counts": ("worded", "ann", "c|1|email|ann@x.org|worded|any|granted|2026-05-01|v2"),
+    "an old text": ("worded", "", "c|1|email|ann@x.org|worded|any|granted|2026-05-01|v1"),
+    "no text": ("worded", "", "c|1|email|ann@x.org|worded|any|granted|2026-05-01"),
     "nobody's identifier": ("mail", "", "c|1|email|who@x.org|mail|email|granted|2026-05-01"),
 }  # fmt: skip
 FACTS = "source string, record_id string, namespace string, value string, purpose string, channel string, " \
@@ -93,7 +118,10 @@ def world(spark):
         for i, name in enumerate(names)
         for fact in CASES[name][2:]
     ]
-    facts = spark.createDataFrame(rows, FACTS).withColumn("event_time", F.col("event_time").cast("timestamp"))
+    rows = [row if len(row) == 9 else (*row, None) for row in rows]
+    facts = spark.createDataFrame(rows, f"{FACTS}, text_version string").withColumn(
+        "event_time", F.col("event_time").cast("timestamp")
+    )
     facts = facts.withColumns({"known_at": F.col("event_time"), "deleted": F.lit(False)})
 
     def each(text: str, *columns: str):
@@ -114,7 +142,7 @@ def test_polarity(world, number, name):
 
 
 def test_one_row_per_person_and_purpose(world):
-    assert len(world) == len({(r["person_id"], r["purpose"]) for r in world}) == 6 * 4 * len(CASES)
+    assert len(world) == len({(r["person_id"], r["purpose"]) for r in world}) == 6 * len(PURPOSES) * len(CASES)
 
 
 def test_the_door_is_shut_by_default(spark):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import date, datetime
+from datetime import date
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -11,8 +11,8 @@ from pyspark.sql import functions as F
 
 from cdp_spark.config.source import Identity
 from cdp_spark.identity.components import components
-from cdp_spark.identity.edges import guarded_edges
-from cdp_spark.identity.limits import persons_parts
+from cdp_spark.identity.pairs import LINKS, MATCHES
+from cdp_spark.identity.people import resolved
 from cdp_spark.identity.persons import anchors, as_known_before, changes, history, inherited, named
 from tests.reference import union_find
 
@@ -27,12 +27,15 @@ RULES = Identity.model_validate(
             "email": {"normaliser": "email", "priority": 3, "max_records": 3},
             "card": {"priority": 2, "pattern": "^[0-9]{4}$"},
             "cookie": {"priority": 6},
-            "birth_date": {"link": False, "limit": "1 ever"},
+            "birth_date": {"link": False, "unique": True},
+            "session": {"priority": 7, "limit": "1 weekly"},
         },
         "blocked_values": ["unknown", "N/A"],
         "blocked_patterns": ["^[0-]*$"],
     }
 )
+MEMBERS = "subject_key string, source string, record_id string, person_id string, valid_from date, valid_to date"
+ANCHORS = "key_hash string, landing bigint, origin string, passed boolean"
 SEEN = "subject_key string, namespace string, value string, day int, landing bigint"
 
 
@@ -44,16 +47,21 @@ def identifiers(spark, *rows):
     return frame.withColumn("first_seen", when).withColumn("last_seen", when)
 
 
-def parts(spark, *rows, engine="auto"):
-    """{subject_key: part}, refused links."""
-    seen = identifiers(spark, *rows)
-    edges, apart, refused = guarded_edges(seen, RULES)
-    labels = components(edges, engine=engine)
-    keys = seen.select("subject_key").distinct().withColumn("node", F.xxhash64(F.lit("k"), "subject_key"))
-    raw = keys.join(labels, "node", "left").select("subject_key", F.coalesce("component", "node").alias("component"))
-    found, cut = persons_parts(edges, apart, raw, RULES)
-    codes = {(r.subject_key, r.namespace, r.code) for r in refused.unionByName(cut).collect()}
-    return {row.subject_key: row.part for row in found.collect()}, codes
+def parts(spark, *rows, engine="scipy", rules=RULES, matches=(), links=(), members=None, known=None):
+    """{subject_key: person_id}, {(key, namespace, code)} of refused links."""
+    found = resolved(
+        identifiers(spark, *rows),
+        spark.createDataFrame(list(matches), MATCHES),
+        spark.createDataFrame([(kind, a, b, "ann", "seen", until) for kind, a, b, until in links], LINKS),
+        spark.createDataFrame([], MEMBERS) if members is None else members,
+        spark.createDataFrame([], ANCHORS) if known is None else known,
+        rules.model_copy(update={"engine": engine}),
+        date(2026, 1, 31),
+    )
+    codes = {(r.subject_key, r.namespace, r.code) for r in found.violations.collect()}
+    who = {row.subject_key: row.person_id for row in found.now.collect()}
+    found.release()
+    return who, codes
 
 
 @pytest.mark.parametrize("engine", ["graphframes", "scipy"])
@@ -117,10 +125,8 @@ class World:
 
     def __init__(self, spark):
         self.spark = spark
-        self.members = spark.createDataFrame(
-            [], "subject_key string, source string, record_id string, person_id string, valid_from date, valid_to date"
-        )
-        self.anchors = spark.createDataFrame([], "key_hash string, landing bigint, origin string, passed boolean")
+        self.members = spark.createDataFrame([], MEMBERS)
+        self.anchors = spark.createDataFrame([], ANCHORS)
 
     def run(self, as_of: date, groups: dict[str, list[str]], landings: dict[str, int]):
         """Resolve groups {part: keys}; returns {key: person_id} and {(change, old id)}."""
@@ -189,17 +195,3 @@ def test_ids_are_those_of_a_rebuild(spark):
     stepwise, _ = grown.run(date(2026, 1, 2), {"x": ["a|1", "b|1", "a|2"], "z": ["b|2"]}, LANDED)
     at_once, _ = World(spark).run(date(2026, 1, 2), {"z": ["b|2"], "x": ["a|2", "b|1", "a|1"]}, LANDED)
     assert stepwise == at_once
-
-
-def test_limits_count_within_their_window(spark):
-    from cdp_spark.identity.limits import cut
-    import pandas as pd  # isort: skip
-
-    base = {"namespace": "email", "links": True, "priority": 3}
-    rows = pd.DataFrame(
-        [base | {"subject_key": "k", "value": f"m{n}", "first_seen": datetime(2026, 1, n), "period": p}
-         for n, p in [(1, "w1"), (2, "w1"), (9, "w2")]]
-    )  # fmt: skip
-    keys, refused = cut(rows, {"email": 1})
-    assert set(keys) == {"k"}
-    assert [value for _, _, value, _ in refused] == ["m2"]

@@ -30,7 +30,7 @@ key: [id, status]
 subjects: [user_id, email]
 event_time: to_timestamp(updated_at)
 columns: {order_id: id, user_id: user_id, email: email, amount: cast(amount as double), status: status,
-          currency: "'EUR'"}
+          quantity: "1.0", currency: "'EUR'"}
 identifiers: {user_id: user_id, email: email}
 """
 

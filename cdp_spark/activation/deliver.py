@@ -1,22 +1,23 @@
-"""How do members reach a destination? An immutable folder per delivery, named by what it holds, and one pointer.
+"""How do members reach a destination? What it holds is compared with what it may hold now, and the change is sent.
 
-Order: intent row, data files, manifest, rows of what was sent, pointer, confirmation row. A reader follows
-<prefix>/latest.json, which is put last and whole; whoever dies before leaves the former delivery in force.
+Files: intent row, data files, manifest, rows of what was sent, pointer, confirmation row.
+HTTP: intent row, rows of what is sent, removals, additions, rows that were refused, confirmation row.
 """
 
 from __future__ import annotations
 
 import hashlib
-import json
-import math
 from datetime import date
+from functools import reduce
 from typing import NamedTuple
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from cdp_spark.activation.content import content, digest, neutral, sent
-from cdp_spark.activation.objects import Objects, objects
+from cdp_spark.activation import files, http, ledger
+from cdp_spark.activation.content import content, description, digest
+from cdp_spark.activation.files import Delivery, Part
+from cdp_spark.activation.objects import DeliveryError, Objects, objects
 from cdp_spark.audiences.build import permission, wide
 from cdp_spark.config.activation import Destination
 from cdp_spark.config.leaving import identifying
@@ -25,137 +26,198 @@ from cdp_spark.job import Job
 from cdp_spark.storage import Storage
 
 DELIVERY = (
-    "destination string, delivery_id string, status string, date date, uri string, rows bigint, files int, "
-    "manifest_sha256 string, run_id string, recorded_at timestamp"
+    "destination string, delivery_id string, status string, sequence int, date date, uri string, rows bigint, "
+    "files int, manifest_sha256 string, about string, run_id string, recorded_at timestamp"
 )
+REFUSED = "audience string, row_id string, person_id string, reason string"
 
 
-class Delivery(NamedTuple):
-    """One delivery to be made or made: `uri` is its folder, `rows` the frame of `content`."""
+class Plan(NamedTuple):
+    """What a destination may hold now, by consent of this moment, and what must change there. Made by `plan` only."""
 
-    destination: str
-    spec: Destination
-    delivery_id: str
-    uri: str
-    rows: DataFrame
-    count: int
+    now: DataFrame
+    changes: ledger.Changes
+    removed: int
+    added: int
+    digest: str
 
 
 def deliver_all(job: Job) -> list[dict]:
-    """Every destination of the deployment; `exports` of this run's date afterwards."""
-    state = permission(job).persist() if job.conf.destinations else None
+    """Every destination of the deployment; `exports` of this run's date afterwards.
+
+    Raises DeliveryError for all destinations that failed, after the others had their turn.
+    """
+    state, failed = permission(job).persist() if job.conf.destinations else None, []
     for name, spec in job.conf.destinations.items():
-        store = objects(f"{job.exports}/{spec.prefix}", job.conf.env.s3)
-        deliver(job, name, spec, store, state)
+        try:
+            deliver(job, name, spec, state)
+        except DeliveryError as error:
+            failed.append(f"{name}: {error}")
+    if state is not None:
+        state.unpersist()
+    if failed:
+        raise DeliveryError("; ".join(failed))
     return exports(job.lake.read("activation.deliveries"), job.date)
 
 
-def deliver(job: Job, name: str, spec: Destination, store: Objects, state: DataFrame) -> None:
+def deliver(job: Job, name: str, spec: Destination, state: DataFrame) -> None:
     """Make the delivery of one destination, unless the very same was made or a newer day's is in force.
 
     Raises DeliveryError before any work where the place cannot be reached.
     """
-    pointer = json.loads(store.get("latest.json") or b"{}")
-    reconcile(job, name, pointer)
-    if pointer.get("date", "") > str(job.date):
-        job.warn(f"{name}: the delivery in force is of {pointer['date']}; nothing was delivered for {job.date}")
+    url = job.conf.env.endpoints[spec.http.endpoint] if spec.http else None
+    store = None if url else objects(f"{job.exports}/{spec.prefix}", job.conf.env.s3)
+    pointer = files.pointer(store) if store else None
+    if pointer:
+        reconcile(job, name, pointer)
+    last = newest(job, name, pointer)
+    ahead = pointer.get("date", "") if store else str(last["date"]) if last else ""
+    if ahead > str(job.date):
+        job.warn(f"{name}: the delivery in force is of {ahead}; nothing was delivered for {job.date}")
         return
-    rows = content(members(job, spec, state), spec, job.conf.base.region).persist()
-    found, count = digest(rows.drop("_person_id"), name, spec)
-    delivery_id = f"{job.date:%Y%m%d}-{found[:16]}"
-    uri = f"{job.exports}/{spec.prefix}/deliveries/{delivery_id}"
-    if pointer.get("delivery_id") == delivery_id:
-        job.log(f"{name}: delivery {delivery_id} is in force already")
+    found, about = plan(job, name, spec, state, anew=last is None), description(name, spec)
+    same = last and last["date"] == job.date and last["about"] == about
+    if same and not (found.added or found.removed):
+        job.log(f"{name}: delivery {last['delivery_id']} is in force already")
     else:
-        _make(job, Delivery(name, spec, delivery_id, uri, rows, count), store)
-    rows.unpersist()
+        _make(job, _delivery(job, name, spec, found, last, url, about), found, store, about)
+    for frame in (found.now, found.changes.adds, found.changes.gone, found.changes.removes):
+        frame.unpersist()
+
+
+def newest(job: Job, name: str, pointer: dict | None) -> dict | None:
+    """The delivery that the destination follows now; None where there is none, or none that `pointer` names."""
+    rows = job.lake.read("activation.deliveries").where((F.col("destination") == name) & F.expr("status = 'confirmed'"))
+    if pointer is not None:
+        rows = rows.where(F.col("delivery_id") == pointer.get("delivery_id", ""))
+    found = rows.orderBy(F.desc("sequence")).first()
+    return found.asDict() if found else None
 
 
 def members(job: Job, spec: Destination, state: DataFrame) -> DataFrame:
     """Who is in the destination's audiences now, is treated, and still says yes: one row per audience and person."""
     inside = job.lake.read("activation.members").where("left IS NULL AND arm = 'treatment'")
-    found = None
+    found = []
     for audience in spec.audiences:
         rule = job.conf.audiences[audience]
         mine = consented(inside.where(F.col("audience") == audience), state, purpose=rule.purpose)
-        rows = mine.drop("left", "arm").join(wide(job, rule.scores_max_age_days), "person_id")
-        found = rows if found is None else found.unionByName(rows)
-    return found
+        basis = F.lit(job.conf.purposes[rule.purpose].basis)
+        rows = mine.drop("left", "arm").withColumn("basis", basis)
+        found.append(rows.join(wide(job, rule.scores_max_age_days), "person_id"))
+    return reduce(DataFrame.unionByName, found)
 
 
-def _make(job: Job, delivery: Delivery, store: Objects) -> None:
-    _record(job, delivery.destination, delivery.delivery_id, "intent", delivery.uri, delivery.count)
-    known = f"deliveries/{delivery.delivery_id}/manifest.json"
-    manifest = store.get(known)  # there: an earlier try came this far, or the same content was in force before
-    if manifest is None:
-        manifest = json.dumps(_write(job, delivery, store), indent=1).encode()
-        store.put(known, manifest)
+def plan(job: Job, name: str, spec: Destination, state: DataFrame, *, anew: bool) -> Plan:
+    """Everything is asked again here, permission first: nothing else may be sent. `anew`: the place holds nothing."""
+    now = content(members(job, spec, state), spec, job.conf.base.region).persist()
+    sent, deliveries = job.lake.read("activation.sent"), job.lake.read("activation.deliveries")
+    before = ledger.held(sent, deliveries, name, seen_before_confirmed=spec.protocol == "http")
+    if anew and spec.protocol != "http":
+        before = before.limit(0)
+    before = before.persist()
+    quiet = [name for name in spec.audiences if is_quiet(job, name)]
+    if quiet:
+        job.log(f"{name}: quiet hours of {', '.join(quiet)}: only who may no longer be addressed is removed")
+        now = ledger.unchanged(now, before, quiet)
+    stay, keeping = None, spec.audiences if spec.sync == "upsert" else quiet
+    if keeping:
+        yes = [_allowed(job, audience, state) for audience in keeping]
+        people = job.lake.read("identity.members")
+        stay = ledger.staying(before, now, people, reduce(DataFrame.unionByName, yes))
+    found = ledger.changes(now, before, spec, stay)
+    kept = ledger.Changes(*(frame.persist() for frame in found))
+    ended, _ = digest(kept.gone.select(F.col("audience").alias("_audience"), F.col("row_id").alias("_row_id")))
+    begun, added = digest(kept.adds)
+    whole, _ = digest(now)
+    removed = kept.gone.count()
+    before.unpersist()
+    return Plan(now, kept, removed, added, f"{whole}|{begun}|{ended}")
+
+
+def is_quiet(job: Job, audience: str) -> bool:
+    hours = job.conf.audiences[audience].quiet_hours
+    return hours is not None and hours.holds(job.run_at)
+
+
+def _allowed(job: Job, audience: str, state: DataFrame) -> DataFrame:
+    yes = consented(state.select("person_id").distinct(), state, purpose=job.conf.audiences[audience].purpose)
+    return yes.select(F.lit(audience).alias("audience"), "person_id")
+
+
+def _delivery(job: Job, name: str, spec: Destination, found: Plan, last: dict | None, url, about: str) -> Delivery:
+    text = f"{about}|{last['delivery_id'] if last else ''}|{found.digest}"
+    delivery_id = f"{job.date:%Y%m%d}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
+    known = job.lake.read("activation.deliveries").where(F.col("destination") == name)
+    own = F.max(F.when(F.col("delivery_id") == delivery_id, F.col("sequence")))
+    mine = known.agg(F.max("sequence").alias("all"), own.alias("own")).first()
+    sequence = mine["own"] or (mine["all"] or 0) + 1
+    if spec.sync == "full":
+        parts = [Part("replace", found.now, found.now.count())]
+    else:
+        removes = Part("remove", found.changes.removes, found.changes.removes.count())
+        parts = [removes, Part("upsert", found.changes.adds, found.added)]
+    previous = None
+    if last and spec.sync != "full" and not url:
+        key = f"deliveries/{last['delivery_id']}/manifest.json"
+        previous = {"delivery_id": last["delivery_id"], "manifest": key, "manifest_sha256": last["manifest_sha256"]}
+    uri = url or f"{job.exports}/{spec.prefix}/deliveries/{delivery_id}"
+    return Delivery(name, spec, delivery_id, sequence, uri, tuple(parts), previous)
+
+
+def _make(job: Job, delivery: Delivery, found: Plan, store: Objects | None, about: str) -> None:
+    _record(job, delivery, "intent", job.date, about=about)
     names = [f for f, target in delivery.spec.fields.items() if identifying(job.conf, target)]
-    job.lake.write("activation.sent", sent(delivery.rows, delivery.destination, delivery.delivery_id, names))
-    told = json.loads(manifest)
-    pointer = {
+    given = {
         "destination": delivery.destination,
         "delivery_id": delivery.delivery_id,
-        "date": str(job.date),
-        "manifest": known,
-        "manifest_sha256": _sha256(manifest),
-        "files": len(told["files"]),
-        "rows": told["rows"],
+        "sequence": delivery.sequence,
+        "sent_at": job.run_at,
     }
-    store.put("latest.json", json.dumps(pointer, indent=1).encode())
-    _confirm(job, delivery.destination, delivery.uri, pointer)
-    job.log(f"{delivery.destination}: {told['rows']} rows in {len(told['files'])} files, {delivery.uri}")
-    if not told["rows"]:
+    rows = ledger.entries(found.changes, delivery.spec, names, given)
+    if store is None:
+        _post(job, delivery, found, rows, given, about)
+        return
+    told = files.manifest(job, delivery, store)
+    job.lake.write("activation.sent", rows)
+    pointer = files.put_in_force(job, delivery, store, *told)
+    _confirm(job, delivery, pointer, about)
+    job.log(f"{delivery.destination}: {_told(delivery)} in {pointer['files']} files, {delivery.uri}")
+    if delivery.spec.sync == "full" and not pointer["rows"]:
         job.warn(f"{delivery.destination}: nobody to deliver; the list of the destination is now empty")
+    _expire(job, delivery)
 
 
-def _write(job: Job, delivery: Delivery, store: Objects) -> dict:
-    """Write the data files; the manifest: every file with rows, bytes and SHA-256, paths from the pointer's folder."""
-    spec, folder = delivery.spec, f"{delivery.uri}/data"
-    rows = delivery.rows.drop("_person_id")
-    frame = neutral(rows) if spec.format == "csv" else rows
-    parts = max(1, math.ceil(delivery.count / spec.max_rows_per_file))
-    writer = frame.repartition(parts).write.mode("overwrite").options(**_options(spec))
-    writer.option("maxRecordsPerFile", spec.max_rows_per_file).format(spec.format).save(folder)
-    counted = _rows_by_file(job, spec, folder)
-    files = []
-    for path in Storage(job.spark).files(f"{folder}/part-*"):
-        name = path.rsplit("/", 1)[-1]
-        key = f"deliveries/{delivery.delivery_id}/data/{name}"
-        size, sha256 = store.digest(key)
-        files.append({"path": key, "rows": counted.get(name, 0), "bytes": size, "sha256": sha256})
-    return {
-        "destination": delivery.destination,
-        "delivery_id": delivery.delivery_id,
-        "date": str(job.date),
-        "run_id": job.run_id,
-        "sync": spec.sync,
-        "format": spec.format,
-        "compression": spec.compression,
-        "normalisers": spec.normalisers,
-        "columns": list(spec.fields),
-        "rows": delivery.count,
-        "files": files,
-    }
+def _post(job: Job, delivery: Delivery, found: Plan, rows: DataFrame, given: dict, about: str) -> None:
+    """Send by HTTP. The ledger has the rows before the receiver can have them; who dies in between sends again."""
+    job.lake.write("activation.sent", rows)
+    refused = {}
+    for part in delivery.parts:
+        ordered = (row.asDict() for row in part.rows.orderBy("_audience", "_row_id").toLocalIterator())
+        refused[part.operation] = http.send(ordered, part.operation, delivery.delivery_id, delivery.uri,
+                                            delivery.spec.http)  # fmt: skip
+    if count := sum(map(len, refused.values())):
+        upsert, remove = (job.spark.createDataFrame(refused[op], REFUSED) for op in ("upsert", "remove"))
+        job.lake.write("activation.sent", ledger.refusals(upsert, remove, found.changes, delivery.spec, given))
+        job.warn(f"{delivery.destination}: {count} rows were refused; the next run offers them again")
+    _record(job, delivery, "confirmed", job.date, files=0, about=about)
+    job.log(f"{delivery.destination}: {_told(delivery)} posted to {http.place(delivery.uri)}")
 
 
-def _options(spec: Destination) -> dict[str, str]:
-    options = {"compression": spec.compression, "mapreduce.fileoutputcommitter.marksuccessfuljobs": "false"}
-    if spec.format == "csv":
-        # RFC 4180: a quote is doubled; blanks are kept; a null is an empty field.
-        options |= {"header": "true", "escape": '"', "ignoreLeadingWhiteSpace": "false", "emptyValue": ""}
-        options |= {"ignoreTrailingWhiteSpace": "false"}
-    return options
+def _told(delivery: Delivery) -> str:
+    return ", ".join(f"{part.count} rows to {part.operation}" for part in delivery.parts)
 
 
-def _rows_by_file(job: Job, spec: Destination, folder: str) -> dict[str, int]:
-    """Rows of each file as another reader counts them: the manifest tells what is there, not what was meant."""
-    options = {"header": "true", "escape": '"', "multiLine": "true"} if spec.format == "csv" else {}
-    schema = ", ".join(f"`{name}` string" for name in spec.fields)
-    reader = job.spark.read.options(**options).format(spec.format)
-    frame = (reader.schema(schema) if spec.format != "parquet" else reader).load(folder)
-    name = F.element_at(F.split("_metadata.file_path", "/"), -1)
-    return {r["name"]: r["count"] for r in frame.groupBy(name.alias("name")).count().collect()}
+def _expire(job: Job, delivery: Delivery) -> None:
+    """Delete deliveries that are older than the destination keeps them."""
+    spec = delivery.spec
+    if spec.keep_days is None:
+        return
+    known = job.lake.read("activation.deliveries")
+    for row in files.expired(known, delivery.destination, job.date, spec.keep_days, delivery.delivery_id):
+        Storage(job.spark).delete(row["uri"])
+        old = delivery._replace(delivery_id=row["delivery_id"], sequence=row["sequence"], uri=row["uri"], parts=())
+        _record(job, old, "expired", row["date"], about=row["about"])
+        job.log(f"{delivery.destination}: delivery {row['delivery_id']} is older than {spec.keep_days} days: deleted")
 
 
 def reconcile(job: Job, name: str, pointer: dict) -> None:
@@ -164,25 +226,27 @@ def reconcile(job: Job, name: str, pointer: dict) -> None:
     mine = told.where(F.col("delivery_id") == pointer.get("delivery_id", "")).collect()
     if {row["status"] for row in mine} == {"intent"}:
         job.log(f"{name}: confirming {pointer['delivery_id']}, which an earlier run put in force")
-        _confirm(job, name, mine[0]["uri"], pointer)
+        spec = job.conf.destinations[name]
+        row = mine[0]
+        delivery = Delivery(name, spec, row["delivery_id"], row["sequence"], row["uri"], (), None)
+        _confirm(job, delivery, pointer, row["about"])
 
 
-def _confirm(job: Job, name: str, uri: str, pointer: dict) -> None:
-    rest = (pointer["rows"], pointer["files"], pointer["manifest_sha256"], date.fromisoformat(pointer["date"]))
-    _record(job, name, pointer["delivery_id"], "confirmed", uri, *rest)
+def _confirm(job: Job, delivery: Delivery, pointer: dict, about: str) -> None:
+    known = {"rows": pointer["rows"], "files": pointer["files"], "manifest": pointer["manifest_sha256"]}
+    _record(job, delivery, "confirmed", date.fromisoformat(pointer["date"]), about=about, **known)
 
 
-def _record(job: Job, name, delivery_id, status, uri, rows, files=None, manifest=None, day: date | None = None) -> None:
-    row = (name, delivery_id, status, day or job.date, uri, rows, files, manifest, job.run_id, job.run_at)
+def _record(job: Job, delivery: Delivery, status: str, day: date, *, about: str, rows: int | None = None,
+            files: int | None = None, manifest: str | None = None) -> None:  # fmt: skip
+    rows = delivery.count if rows is None else rows
+    row = (delivery.destination, delivery.delivery_id, status, delivery.sequence, day, delivery.uri, rows, files,
+           manifest, about, job.run_id, job.run_at)  # fmt: skip
     job.lake.write("activation.deliveries", job.spark.createDataFrame([row], DELIVERY))
-
-
-def _sha256(body: bytes) -> str:
-    return hashlib.sha256(body).hexdigest()
 
 
 def exports(deliveries: DataFrame, day: date) -> list[dict]:
     """[{"destination", "uri", "files", "rows"}]: the newest confirmed delivery of `day` to each destination."""
-    rows = deliveries.where((F.col("date") == F.lit(day)) & (F.col("status") == "confirmed")).orderBy("recorded_at")
+    rows = deliveries.where((F.col("date") == F.lit(day)) & (F.col("status") == "confirmed")).orderBy("sequence")
     newest = {row["destination"]: row for row in rows.collect()}
     return [{k: newest[name][k] for k in ("destination", "uri", "files", "rows")} for name in sorted(newest)]

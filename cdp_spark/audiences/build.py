@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from functools import reduce
 from typing import NamedTuple
 
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 
 from cdp_spark.audiences.candidates import candidates
-from cdp_spark.audiences.members import funnel, judged
+from cdp_spark.audiences.limits import bought, capped, contacts, order, suppressed
+from cdp_spark.audiences.members import INSIDE, funnel, judged
 from cdp_spark.config.cross import model_names
 from cdp_spark.governance.consent import consent_state, consented
 from cdp_spark.job import Job
@@ -16,9 +19,11 @@ FUNNEL = "as_of date, audience string, outcome string, people bigint"
 
 
 class Built(NamedTuple):
-    """members: rows of `judged` who are in (None: no audience is declared); funnels: see activation.funnels."""
+    """members: rows of `judged` who are in (None: no audience is declared); outcomes: everybody's audience, person_id,
+    outcome; funnels: see activation.funnels."""
 
     members: DataFrame | None
+    outcomes: DataFrame | None
     funnels: DataFrame
 
 
@@ -47,18 +52,51 @@ def wide(job: Job, max_age_days: int) -> DataFrame:
 
 def build(job: Job) -> Built:
     """Everybody judged for every audience of the deployment; why an audience is empty is logged."""
-    found, rows = None, []
+    inside: dict[str, DataFrame] = {}
+    everybody, rows = [], []
     state = permission(job).persist() if job.conf.audiences else None
-    for name, audience in job.conf.audiences.items():
-        people = judged(wide(job, audience.scores_max_age_days), name, audience, state).persist()
+    said = _contacts(job).persist() if any(one.caps for one in job.conf.audiences.values()) else None
+    for name in order(job.conf.audiences):
+        audience = job.conf.audiences[name]
+        out = _left_out(job, name, said, inside)
+        people = judged(wide(job, audience.scores_max_age_days), name, audience, state, out).persist()
         counts = {row["outcome"]: row["count"] for row in people.groupBy("outcome").count().collect()}
         steps = funnel(counts, audience.min_size)
         rows += [(job.as_of, name, outcome, count) for outcome, count in steps.items()]
         if steps["min_size"]:
             few = f"{steps['min_size']} people, fewer than min_size {audience.min_size}"
             job.warn(f"audience {name}: {few}: nobody is in")
-        inside = people.where("outcome IN ('member', 'holdout')" if not steps["min_size"] else "false")
-        found = inside if found is None else found.unionByName(inside)
+        inside[name] = people.where(F.col("outcome").isin(*INSIDE) if not steps["min_size"] else "false")
+        everybody.append(people.select("audience", "person_id", "outcome"))
         told = ", ".join(f"{count} {outcome}" for outcome, count in steps.items() if count)
         job.log(f"{name}: {told}")
-    return Built(found, job.spark.createDataFrame(rows, FUNNEL))
+    if not inside:
+        return Built(None, None, job.spark.createDataFrame(rows, FUNNEL))
+    members = reduce(DataFrame.unionByName, inside.values())
+    return Built(members, reduce(DataFrame.unionByName, everybody), job.spark.createDataFrame(rows, FUNNEL))
+
+
+def _contacts(job: Job) -> DataFrame:
+    names = ("silver.interactions", "activation.sent", "activation.deliveries", "identity.members")
+    channels = {name: spec.channel for name, spec in job.conf.destinations.items() if spec.channel}
+    # Before this day: a second run of the day must not count what the first one sent.
+    return contacts(*(job.lake.read(name) for name in names), channels, job.date)
+
+
+def _left_out(job: Job, name: str, said: DataFrame | None, inside: dict[str, DataFrame]) -> dict[str, DataFrame]:
+    """People to leave out of an audience, by outcome of `judged`. inside: members of the audiences built before."""
+    audience, lake = job.conf.audiences[name], job.lake
+    members = lake.read("identity.members")
+    found = {"cap": capped(said, audience.caps, job.date)} if audience.caps else {}
+    rule, excluded = audience.exclude, [inside[other].select("person_id") for other in audience.exclude.audiences]
+    if rule.bought_days:
+        excluded.append(bought(lake.read("silver.orders"), members, job.as_of, rule.bought_days))
+    if rule.suppression:
+        facts, identifiers = lake.read("silver.consents"), lake.read("silver.identifiers")
+        excluded.append(suppressed(facts, identifiers, members, rule.suppression, job.run_at))
+    if excluded:
+        found["exclusion"] = reduce(DataFrame.unionByName, excluded)
+    rivals = [rows for other, rows in inside.items() if audience.competes == job.conf.audiences[other].competes]
+    if audience.competes and rivals:
+        found["priority"] = reduce(DataFrame.unionByName, (rows.select("person_id") for rows in rivals))
+    return found

@@ -10,7 +10,9 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 
 Severity = Literal["quarantine", "fail", "warn"]
 Pii = Literal["none", "direct", "pseudonym", "sensitive", "subject"]
-Normaliser = Literal["exact", "lower", "upper", "email", "phone", "name", "postcode", "country", "digits", "money"]
+Normaliser = Literal[
+    "exact", "lower", "upper", "email", "phone", "name", "postcode", "country", "digits", "money", "code", "date_text"
+]
 NAME = r"^[a-z][a-z0-9_]*$"
 Name = Annotated[str, Field(pattern=NAME)]
 DURATION = re.compile(r"^(\d+)\s*(minute|hour|day|week)s?$")

@@ -11,7 +11,7 @@ from sqlglot import exp
 
 from cdp_spark.config.load import unknown
 from cdp_spark.config.models import Conf
-from cdp_spark.config.source import Source
+from cdp_spark.config.source import RECORD, Source
 
 GIVEN = {"source", "record_id", "subject_key", "event_time", "known_at", "ingest_date", "landing", "deleted", "extra"}
 BEFORE_SOURCE = {"_file", "_ingest_date"}
@@ -102,7 +102,20 @@ def _audiences(conf: Conf, root: Path) -> list[str]:
         found += sql_problems(f"{where}, where", audience.where, audience_columns(conf))
         if audience.purpose not in conf.purposes:
             found.append(unknown(f"{where}, purpose", "purpose", audience.purpose, conf.purposes))
-    return found
+        for other in audience.exclude.audiences:
+            if other not in conf.audiences:
+                found.append(unknown(f"{where}, exclude.audiences", "audience", other, conf.audiences))
+        if audience.seed:
+            found += sql_problems(f"{where}, seed.by", audience.seed.by, audience_columns(conf))
+    return found or _circle(conf, root)
+
+
+def _circle(conf: Conf, root: Path) -> list[str]:
+    left = dict(conf.audiences)
+    while ready := [name for name, one in left.items() if not set(one.exclude.audiences) & set(left)]:
+        left = {name: one for name, one in left.items() if name not in ready}
+    told = f"{root / 'audiences'}: {', '.join(sorted(left))} exclude each other in a circle; take one exclusion out"
+    return [told] if left else []
 
 
 def _destinations(conf: Conf, root: Path) -> list[str]:
@@ -123,8 +136,28 @@ def _namespaces(conf: Conf, root: Path) -> list[str]:
     return [
         f"{root / 'identity.yml'}, identifiers.{name}: no source carries it; name it under `identifiers` of a source"
         for name in conf.identity.identifiers
-        if name not in carried
+        if name not in carried and name != RECORD
     ]
+
+
+def _matching(conf: Conf, root: Path) -> list[str]:
+    where, columns = f"{root / 'identity.yml'}, matching.fields", set(conf.tables["silver.customers"].columns) - GIVEN
+    return [
+        unknown(where, "column of silver.customers", name, columns)
+        for name in conf.identity.matching.fields
+        if name not in columns
+    ]
+
+
+def _distinct(conf: Conf, root: Path) -> list[str]:
+    where, found = f"{root / 'identity.yml'}, distinct_sources", []
+    for name in conf.identity.distinct_sources:
+        if name not in conf.sources:
+            found.append(unknown(where, "source", name, conf.sources))
+        elif len(conf.sources[name].subjects) > 1:
+            found.append(f"{where}: {name} tells of {', '.join(conf.sources[name].subjects)}, of which one person has "
+                         "several; only a source with one record a person can be free of duplicates")  # fmt: skip
+    return found
 
 
 def problems(conf: Conf, root: Path) -> list[str]:
@@ -132,4 +165,6 @@ def problems(conf: Conf, root: Path) -> list[str]:
     found = []
     for name, source in conf.sources.items():
         found += _source(conf, str(root / "sources" / f"{name}.yml"), source)
-    return found + _namespaces(conf, root) + _features(conf, root) + _audiences(conf, root) + _destinations(conf, root)
+    for part in (_matching, _namespaces, _distinct, _features, _audiences, _destinations):
+        found += part(conf, root)
+    return found

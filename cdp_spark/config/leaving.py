@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from cdp_spark.config.activation import NORMALISERS, TOGETHER, Destination, Target
+from cdp_spark.config.activation import NORMALISERS, PLAIN_BY_RULE, TOGETHER, Destination, Target
 from cdp_spark.config.cross import audience_columns, columns_of, sql_problems
 from cdp_spark.config.load import unknown
 from cdp_spark.config.models import Conf
 
-MEMBER_COLUMNS = ("audience", "person_id", "since", "purpose", "consent_id")
+MEMBER_COLUMNS = ("audience", "person_id", "since", "purpose", "consent_id", "basis")
 HASHABLE = ("direct", "pseudonym")
 
 
@@ -35,7 +35,9 @@ def _field(conf: Conf, where: str, destination: Destination, target: Target) -> 
     normalisers = NORMALISERS[destination.normalisers]
     if target.normaliser not in normalisers:
         return [unknown(f"{where}, normaliser", "normaliser", target.normaliser, normalisers)]
-    found = []
+    found = _unhashed(conf, where, destination, target)
+    if found:
+        return found
     for column, pii in classes(conf, target.column).items():
         hashed = normalisers[target.normaliser] and pii in HASHABLE
         if pii not in destination.may_leave and not hashed:
@@ -44,6 +46,43 @@ def _field(conf: Conf, where: str, destination: Destination, target: Target) -> 
                 f"take the field out, use a normaliser that hashes (identifiers only), or add {pii!r} to may_leave"
             )
     return found
+
+
+def _unhashed(conf: Conf, where: str, destination: Destination, target: Target) -> list[str]:
+    """An advertising platform gets no direct identifier in plain, whatever may_leave says, but those it asks for so."""
+    plain = PLAIN_BY_RULE.get(destination.normalisers)
+    if plain is None or NORMALISERS[destination.normalisers][target.normaliser] or target.normaliser in plain:
+        return []
+    return [
+        f"{where}: column {column!r} is direct personal data and {target.normaliser!r} does not hash; "
+        f"use one of {', '.join(n for n, hashes in NORMALISERS[destination.normalisers].items() if hashes)}"
+        for column, pii in classes(conf, target.column).items()
+        if pii == "direct"
+    ]
+
+
+def _key(conf: Conf, where: str, destination: Destination) -> list[str]:
+    """What a removal names must stand in `fields` and in the ledger, which keeps no direct personal data in plain."""
+    if missing := [name for name in destination.key if name not in destination.fields]:
+        return [unknown(f"{where}, key", "field", name, destination.fields) for name in missing]
+    if destination.sync != "full" and not destination.units:
+        return [
+            f"{where}, key: sync {destination.sync} needs fields that name a row at the destination, so that a removal "
+            "can name what was sent: add `person_id: {column: person_id}`, a hashed identifier, or `key: [field]`"
+        ]
+    normalisers, plain = NORMALISERS[destination.normalisers], PLAIN_BY_RULE.get(destination.normalisers, ())
+    bare = [
+        name
+        for unit in destination.units
+        for name in unit
+        if (target := destination.fields[name]) and not normalisers[target.normaliser]
+        and target.normaliser not in plain and {"direct", "sensitive"} & set(classes(conf, target.column).values())
+    ]  # fmt: skip
+    return [
+        f"{where}, key: {name!r} leaves as plain personal data, and the ledger of sent values keeps none; "
+        "use person_id or a hashed field as key"
+        for name in bare
+    ]
 
 
 def problems(conf: Conf, where: str, destination: Destination) -> list[str]:
@@ -59,7 +98,15 @@ def problems(conf: Conf, where: str, destination: Destination) -> list[str]:
     have = together & {target.normaliser for target in destination.fields.values()}
     if have and have != together:
         found.append(f"{where}, fields: {sorted(together)} go together; {sorted(together - have)} are missing")
-    return found + _same_prefix(conf, where, destination)
+    if found:
+        return found
+    return _key(conf, where, destination) + _endpoint(conf, where, destination) + _same_prefix(conf, where, destination)
+
+
+def _endpoint(conf: Conf, where: str, destination: Destination) -> list[str]:
+    if destination.http is None or destination.http.endpoint in conf.env.endpoints:
+        return []
+    return [unknown(f"{where}, http.endpoint", "endpoint in conf/env", destination.http.endpoint, conf.env.endpoints)]
 
 
 def _same_prefix(conf: Conf, where: str, destination: Destination) -> list[str]:

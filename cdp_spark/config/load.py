@@ -12,6 +12,7 @@ import yaml
 from pydantic import BaseModel, ValidationError
 
 from cdp_spark.config import activation, contract, models, source
+from cdp_spark.config.identity import read_links
 
 SHIPPED = next(
     (p for p in (Path(__file__).parents[1] / "default_conf", Path(__file__).parents[2] / "conf") if p.is_dir()),
@@ -167,6 +168,7 @@ def load(root: str | Path, env: str = "local") -> models.Conf:
         "base": parse(models.Base, {"name": root.name} | read_base(root, problems), str(root / "base.yml"), problems),
         "env": _env(root, env, problems),
         "identity": parse(source.Identity, read_required(identity, problems), str(identity), problems),
+        "links": read_links(root / "links.csv", problems),
         "tables": tables(root, problems),
         "features": _entries(root / "features.yml", source.Feature, problems),
         "purposes": _entries(root / "purposes.yml", activation.Purpose, problems),
@@ -201,6 +203,6 @@ def read_required(path: Path, problems: list[str]) -> dict[str, Any]:
 def digest(root: str | Path) -> str:
     """SHA-256 over the deployment's files (path and bytes), for the run row: which rules made these tables."""
     root, found = Path(root), hashlib.sha256()
-    for path in sorted(root.rglob("*.yml")):
+    for path in sorted((*root.rglob("*.yml"), *root.glob("links.csv"))):
         found.update(str(path.relative_to(root)).encode() + b"\0" + path.read_bytes() + b"\0")
     return found.hexdigest()

@@ -9,6 +9,7 @@ from pydantic import Field
 
 from cdp_spark.config.activation import Audience, Destination, Purpose
 from cdp_spark.config.contract import Duration, Strict, Table
+from cdp_spark.config.identity import Link
 from cdp_spark.config.source import Feature, Identity, Source
 
 
@@ -39,6 +40,7 @@ class Env(Strict):
     driver_memory: str = "4g"
     shuffle_partitions: int = Field(8, ge=1)
     settings: dict[str, str] = {}
+    endpoints: dict[str, str] = {}
     s3: S3 = S3()
 
 
@@ -85,6 +87,7 @@ class Conf(Strict):
     env: Env
     sources: dict[str, Source]
     identity: Identity
+    links: tuple[Link, ...] = ()
     tables: dict[str, Table]
     features: dict[str, Feature] = {}
     purposes: dict[str, Purpose] = {}

@@ -8,6 +8,8 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from cdp_spark.config.contract import Check, Duration, Name, Normaliser, Strict
+from cdp_spark.config.identity import BLOCKED_PATTERNS, BLOCKED_VALUES, Plan
+from cdp_spark.config.matching import Matching
 
 
 class Jdbc(Strict):
@@ -48,7 +50,7 @@ class Source(Strict):
     required: tuple[str, ...] = ()
     key: tuple[str, ...] = ()
     subjects: tuple[str, ...] = ()
-    event_time: str
+    event_time: str = Field("_ingest_date", description="without it a record holds from the day that landed it")
     available: str | None = None
     latency: Duration | None = None
     deleted: str | None = None
@@ -83,8 +85,15 @@ class Source(Strict):
         return self
 
 
+RECORD = "record"
+
+
 class Limit(Strict):
-    """At most `count` values a person within `window`, counted on first seen (Segment's and RudderStack's words)."""
+    """At most `count` values a person within `window`, counted on first seen (Segment's and RudderStack's words).
+
+    A window is a calendar day, week (from Monday), month or year in UTC: a value counts in the one in which the
+    component first saw it, whatever is seen later, so that neither the order of rows nor the date of a run matters.
+    """
 
     count: int = Field(ge=1)
     window: Literal["ever", "daily", "weekly", "monthly", "annually"] = "ever"
@@ -106,19 +115,45 @@ class Identifier(Strict):
     blocked_values: tuple[str, ...] = ()
     max_records: int | None = Field(None, ge=2, description="a value carried by more subject keys links nobody")
     limit: Annotated[Limit | None, BeforeValidator(limit_of)] = None
+    unique: bool = Field(False, description="a person has one value at most: `limit: 1 ever` (Adobe's word)")
     link: bool = True
     pii: Literal["direct", "pseudonym"] = "direct"
+
+    @model_validator(mode="before")
+    @classmethod
+    def unique_is_a_limit(cls, data: Any) -> Any:
+        if isinstance(data, dict) and data.get("unique") is True:
+            if data.get("limit") not in (None, "1 ever"):
+                raise ValueError("`unique: true` means `limit: 1 ever`; give one of them")
+            return data | {"limit": "1 ever"}
+        return data
 
 
 class Identity(Strict):
     """conf/identity.yml: the namespaces and the guards of identity resolution."""
 
-    identifiers: dict[Name, Identifier]
-    blocked_values: tuple[str, ...] = ()
-    blocked_patterns: tuple[str, ...] = ()
-    max_records: int = Field(100, ge=2)
+    identifiers: dict[Name, Identifier] = {}
+    blocked_values: tuple[str, ...] = BLOCKED_VALUES
+    blocked_patterns: tuple[str, ...] = BLOCKED_PATTERNS
+    max_records: int = Field(100, ge=2, description="of any namespace that says nothing else")
+    max_value_chars: int = Field(1_000, ge=10, description="a longer value is no identifier")
+    distinct_sources: tuple[str, ...] = Field((), description="two records of such a source are never one person")
+    matching: Matching = Matching()
+    match_priority: int = Field(60, ge=1, description="of probabilistic links beside the identifiers' priorities")
+    match_min_score: float | None = Field(None, description="a weaker probabilistic link is refused")
+    exact_max_links: int = Field(500_000, ge=1, description="a component that breaks a limit is cut exactly up to here")
+    incremental: Literal["auto", "always", "never"] = "auto"
     engine: Literal["auto", "graphframes", "scipy"] = "auto"
     local_max_edges: int = Field(2_000_000, ge=0)
+    plan: Plan = Plan()
+
+    @model_validator(mode="before")
+    @classmethod
+    def a_record_names_itself(cls, data: Any) -> Any:
+        """Adds the namespace `record`, which links nobody: who carries no identifier is somebody all the same."""
+        if isinstance(data, dict) and isinstance(data.get("identifiers", {}), dict):
+            return data | {"identifiers": {**data.get("identifiers", {}), RECORD: {"link": False}}}
+        return data
 
 
 class Feature(Strict):

@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 from cdp_spark.config.activation import Purpose
 
 REFUSALS = ("denied", "withdrawn", "objected")
-FACT = ("namespace", "value", "purpose", "channel", "status", "event_time", "source", "record_id")
+FACT = ("namespace", "value", "purpose", "channel", "status", "event_time", "source", "record_id", "text_version")
 
 
 def consented(people: DataFrame, state: DataFrame, *, purpose: str) -> DataFrame:
@@ -20,6 +20,12 @@ def consented(people: DataFrame, state: DataFrame, *, purpose: str) -> DataFrame
     """
     yes = state.where((F.col("purpose") == purpose) & F.col("granted")).select("person_id", "consent_id")
     return people.drop("consent_id").join(yes, "person_id", "inner")
+
+
+def permitted(rows: DataFrame, state: DataFrame) -> DataFrame:
+    """The rows (person_id, purpose, ...) whose person says yes to the row's own purpose in `state`."""
+    yes = state.where("granted").select("person_id", "purpose")
+    return rows.join(yes, ["person_id", "purpose"], "left_semi")
 
 
 def consent_state(
@@ -38,7 +44,7 @@ def consent_state(
     said = of_persons(standing(facts, purposes, run_at), identifiers, members)
     found = []
     for name, purpose in purposes.items():
-        mine = decided(said.where(F.col("purpose") == name), purpose)
+        mine = decided(said.where(F.col("purpose").isin(name, *purpose.categories)), name, purpose)
         row = people.join(mine, "person_id", "left")
         granted = F.lit(True) if purpose.basis == "contract" else F.coalesce("granted", F.lit(silence(purpose)))
         found.append(row.select("person_id", F.lit(name).alias("purpose"), granted.alias("granted"), "consent_id"))
@@ -61,6 +67,8 @@ def standing(facts: DataFrame, purposes: dict[str, Purpose], run_at: datetime) -
     by_record = Window.partitionBy("source", "record_id").orderBy(F.desc("event_time"), F.desc("known_at"))
     refused = F.col("status").isin(*REFUSALS)
     past = facts.where(F.col("event_time") <= F.lit(run_at))
+    if "text_version" not in facts.columns:
+        past = past.withColumn("text_version", F.lit(None).cast("string"))
     if "deleted" in facts.columns:
         past = past.withColumn("_n", F.row_number().over(by_record)).where("_n = 1").drop("_n")
         past = past.where(~F.col("deleted") | refused)  # a deleted record grants nothing any more, but a no stays a no
@@ -71,21 +79,28 @@ def standing(facts: DataFrame, purposes: dict[str, Purpose], run_at: datetime) -
     return alone.where(_counts(purposes)).withColumn("yes", (F.col("status") == "granted") & _valid(purposes, run_at))
 
 
+def _about(name: str, purpose: Purpose) -> Column:
+    return F.col("purpose").isin(name, *purpose.categories)
+
+
 def _counts(purposes: dict[str, Purpose]) -> Column:
     """Facts about the purpose's channels, or about any channel."""
     found = F.lit(False)
     for name, purpose in purposes.items():
-        here = F.col("purpose") == name
+        here = _about(name, purpose)
         found = found | (here & F.col("channel").isin("any", *purpose.channels) if purpose.channels else here)
     return found
 
 
 def _valid(purposes: dict[str, Purpose], run_at: datetime) -> Column:
+    """Whether a grant is neither too old nor given under a text that does not count for its purpose."""
     valid = F.lit(True)
     for name, purpose in purposes.items():
+        here = _about(name, purpose)
         if purpose.expires_after:
-            old = F.col("event_time") < F.lit(run_at - purpose.expires_after)
-            valid = valid & ~((F.col("purpose") == name) & old)
+            valid = valid & ~(here & (F.col("event_time") < F.lit(run_at - purpose.expires_after)))
+        if purpose.texts:
+            valid = valid & ~(here & ~F.coalesce(F.col("text_version").isin(*purpose.texts), F.lit(False)))
     return valid
 
 
@@ -106,13 +121,46 @@ def of_persons(facts: DataFrame, identifiers: DataFrame, members: DataFrame) -> 
     return direct.unionByName(inherited.drop("_then", "_together")).distinct()
 
 
-def decided(said: DataFrame, purpose: Purpose) -> DataFrame:
-    """One row per person with a standing fact: person_id, granted, consent_id. `said` is about one purpose only."""
+def decided(said: DataFrame, name: str, purpose: Purpose) -> DataFrame:
+    """One row per person with a standing fact: person_id, granted, consent_id. `said`: the purpose and its categories.
+
+    Each category is decided by the policy like the purpose itself. A no to one of them is a no; a yes is a yes to the
+    purpose or to all its categories.
+    """
+    said = said.where(F.col("channel").isin("any", *purpose.channels)) if purpose.channels else said
     no = F.col("refused") if purpose.basis == "legitimate_interest" else ~F.col("yes")
-    order = F.struct("event_time", no.alias("no"), "source", "record_id")
-    last = F.max(F.struct("event_time", no.alias("no")))["no"]
-    granted = ~last if purpose.policy == "latest" else ~F.bool_or(no)
-    newest = F.max(order)
-    found = said.groupBy("person_id").agg(granted.alias("granted"), newest.alias("_newest"))
-    identity = F.concat_ws("|", "_newest.source", "_newest.record_id")
-    return found.select("person_id", "granted", identity.alias("consent_id"))
+    facts = said.withColumn("no", no)
+    newest = F.max(F.struct("event_time", "no", "source", "record_id")).alias("_newest")
+    parts = _together(facts, purpose).groupBy("person_id", "purpose").agg(
+        _decision(purpose).alias("granted"), newest
+    )  # fmt: skip
+    own = F.coalesce(F.bool_or(F.col("granted") & (F.col("purpose") == name)), F.lit(False))
+    granted = F.count_if(F.col("granted") & (F.col("purpose") != name))
+    enough = own | (granted == len(purpose.categories)) if purpose.categories else F.lit(True)
+    asks = enough if purpose.basis == "consent" else F.lit(True)
+    found = parts.groupBy("person_id").agg(
+        (F.bool_and("granted") & asks).alias("granted"), F.max("_newest").alias("_n")
+    )
+    return found.select("person_id", "granted", F.concat_ws("|", "_n.source", "_n.record_id").alias("consent_id"))
+
+
+def _together(facts: DataFrame, purpose: Purpose) -> DataFrame:
+    """Of each person and part of a purpose the facts that the policy lets speak."""
+    mine = Window.partitionBy("person_id", "purpose")
+    if purpose.policy == "source_precedence":
+        ranks = F.array_position(F.array(*map(F.lit, purpose.precedence)), F.col("source"))
+        rank = F.when(ranks > 0, ranks).otherwise(len(purpose.precedence) + 1)
+        return facts.withColumn("_rank", rank).withColumn("_best", F.min("_rank").over(mine)).where("_rank = _best")
+    if purpose.policy == "conflict_denies":
+        last = Window.partitionBy("person_id", "purpose", "source").orderBy(
+            F.desc("event_time"), F.desc("no"), "record_id"
+        )
+        return facts.withColumn("_n", F.row_number().over(last)).where("_n = 1")
+    return facts
+
+
+def _decision(purpose: Purpose) -> Column:
+    """Whether the facts that speak are a yes; of two facts of the same moment the no is the newer."""
+    if purpose.policy == "latest":
+        return ~F.max(F.struct("event_time", "no"))["no"]
+    return ~F.bool_or("no")

@@ -34,11 +34,52 @@ def evaluate(root: str, truth: str, conf_dir: str | None, env: str, as_json: boo
         click.echo(f"{name:<28} {value:>14,}")
 
 
-def current_members(root: str, conf_dir: str | None, env: str):
-    """(source, record_id, person_id) of the keys that are somebody's today, in pandas.
+@identity.command("run")
+@click.option("--conf", "conf_dir", required=True, help="a folder with sources/*.yml and identity.yml")
+@click.option("--in", "drops", required=True, help="where the sources' files lie")
+@click.option("--lake", required=True, help="root of the tables")
+@click.option("--env", default="local", show_default=True, help="a name in conf/env")
+@click.option("--date", "text", help="the day the files are of, YYYY-MM-DD (default: today)")
+@click.option("--truth", help="CSV or Parquet with source, record_id, entity_id: judges the people found")
+@click.pass_context
+def run_files(ctx, conf_dir, drops, lake, env, text, truth) -> None:
+    """Find out who is who in a folder of files: land, standardise, match, resolve. Nothing else is needed."""
+    from datetime import UTC, datetime
 
-    Raises click.ClickException where the lake has no identity.members.
-    """
+    from cdp_spark.pipeline import between
+    from cdp_spark.runner import run_command_body
+
+    day = text or f"{datetime.now(UTC):%Y-%m-%d}"
+    run_command_body(between("ingest", "resolve"), conf_dir, env, lake, drops, None, day)
+    if truth:
+        ctx.invoke(evaluate, root=lake, truth=truth, conf_dir=conf_dir, env=env, as_json=False)
+
+
+@identity.command()
+@click.option("--conf", "conf_dir", required=True, help="the deployment")
+@click.option("--lake", "root", required=True, help="root of the tables, after a run with matching")
+@click.option("--truth", help="CSV or Parquet with source, record_id, entity_id: pair completeness a rule")
+@click.option("--env", default="local", show_default=True, help="a name in conf/env")
+def blocking(conf_dir: str, root: str, truth: str | None, env: str) -> None:
+    """What each blocking rule proposes: pairs, values too common to use and, with a truth, the true pairs."""
+    from cdp_spark.identity.evaluate import TruthError, read_labels
+    from cdp_spark.identity.matching.reach import reach
+
+    tables, conf = lake_of(root, conf_dir, env)
+    if not tables.exists("identity.blocking"):
+        raise click.ClickException(f"{root} has no identity.blocking: run `cdp identity run` with matching enabled")
+    try:
+        found = reach(tables, conf, read_labels(truth) if truth else None)
+    except (TruthError, OSError) as error:
+        raise click.ClickException(str(error)) from None
+    click.echo(f"{'rule':<44} {'pairs':>10} {'too common':>10} {'largest':>8} {'true pairs':>10} {'share':>7}")
+    for row in found:
+        seen = f"{row['true_pairs']:>10,} {row['share']:>7.4f}" if truth else ""
+        click.echo(f"{row['rule']:<44} {row['pairs']:>10,} {row['refused_keys']:>10,} {row['largest']:>8,} {seen}")
+
+
+def lake_of(root: str, conf_dir: str | None, env: str):
+    """(the tables under `root`, the deployment)."""
     from cdp_spark import session
     from cdp_spark.config.load import SHIPPED, load
     from cdp_spark.job import needs_s3, place
@@ -47,8 +88,56 @@ def current_members(root: str, conf_dir: str | None, env: str):
     conf, uri = load(conf_dir or SHIPPED, env), place("lake", root)
     # Spark's own warehouse would otherwise appear as a folder where the command is called
     quiet = {"spark.sql.warehouse.dir": tempfile.mkdtemp(prefix="cdp-")}
-    tables = Lake(session.build(conf.env, s3=needs_s3(conf, uri), settings=quiet), uri, conf.tables)
+    return Lake(session.build(conf.env, s3=needs_s3(conf, uri), settings=quiet), uri, conf.tables), conf
+
+
+def opened(root: str, conf_dir: str | None, env: str):
+    """(Lake, Conf) of the tables at `root`. Raises click.ClickException where they hold no identity.members."""
+    tables, conf = lake_of(root, conf_dir, env)
     if not tables.exists("identity.members"):
         raise click.ClickException(f"{root} has no identity.members: run the step `resolve` first")
-    members = tables.read("identity.members").where("valid_to IS NULL")
+    return tables, conf
+
+
+def current_members(root: str, conf_dir: str | None, env: str):
+    """(source, record_id, person_id) of the keys that are somebody's today, in pandas."""
+    members = opened(root, conf_dir, env)[0].read("identity.members").where("valid_to IS NULL")
     return members.select("source", "record_id", "person_id").toPandas()
+
+
+@identity.command()
+@click.argument("person_id")
+@click.option("--at", "text", help="a day, YYYY-MM-DD (default: today's people)")
+@click.option("--lake", "root", required=True, help="root of the tables")
+@click.option("--conf", "conf_dir", help="the deployment (default: the shipped conf/)")
+@click.option("--env", default="local", show_default=True, help="a name in conf/env")
+def resolve(person_id: str, text: str | None, root: str, conf_dir: str | None, env: str) -> None:
+    """What a person id, also one that has ended, is called today or on a day: one id a line."""
+    from cdp_spark.cli import day
+    from cdp_spark.identity.past import resolve_id
+    from cdp_spark.identity.state import published
+
+    at = day(text) if text else None
+    lake, _ = opened(root, conf_dir, env)
+    for found in resolve_id(published(lake, "identity.members"), person_id, at):
+        click.echo(found)
+
+
+@identity.command()
+@click.option("--conf", "conf_dir", required=True, help="the deployment with the new rules")
+@click.option("--env", default="local", show_default=True, help="a name in conf/env")
+@click.option("--lake", "root", required=True, help="root of the tables")
+@click.option("--out", help="a file for the plan as JSON; it is always left in the lake as well")
+def plan(conf_dir: str, env: str, root: str, out: str | None) -> None:
+    """What would the rules of --conf change? Prints it, touches no table; exit code 5: beyond conf's thresholds."""
+    from pathlib import Path
+
+    from cdp_spark.identity import plan as plans
+
+    lake, conf = opened(root, conf_dir, env)
+    found = plans.planned(lake, conf)
+    if out:
+        Path(out).write_text(json.dumps(found, indent=1), encoding="utf-8")
+    click.echo(json.dumps(found, indent=1))
+    if found["beyond"]:
+        raise plans.BeyondError("beyond the thresholds of `plan:` in identity.yml: " + "; ".join(found["beyond"]))

@@ -1,17 +1,33 @@
-"""Which identifiers may link? Guards before the graph: blocked values, patterns, hubs; what is refused is told."""
+"""Which links may be used? Identifiers, probabilistic matches and a steward's rows as one table of edges."""
 
 from __future__ import annotations
+
+from datetime import date
+from typing import NamedTuple
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from cdp_spark.config.source import Identity
-
-REFUSED = ("subject_key", "namespace", "value", "code", "detail")
+from cdp_spark.identity import guards, pairs
 
 
 class CollisionError(Exception):
     """Two nodes got one 64-bit id: the graph would merge strangers."""
+
+
+class Guarded(NamedTuple):
+    """What the guards let through.
+
+    edges: see identity.edges; `dst` is a value's node, or the other key's where `other_key` is given.
+    apart: (subject_key, namespace, value, first_seen) of namespaces that do not link but may keep apart.
+    cannot: (subject_key, other_key) that are never one person.  refused: see identity.violations.
+    """
+
+    edges: DataFrame
+    apart: DataFrame
+    cannot: DataFrame
+    refused: DataFrame
 
 
 def node(kind: str, *parts: Column) -> Column:
@@ -19,66 +35,72 @@ def node(kind: str, *parts: Column) -> Column:
     return F.xxhash64(F.lit(kind), *parts)
 
 
-def _per_namespace(rules: Identity, attribute) -> Column:
-    pairs = [F.lit(part) for name, rule in rules.identifiers.items() for part in (name, attribute(rule))]
-    return F.create_map(*pairs)[F.col("namespace")]
+def guarded(
+    identifiers: DataFrame, matches: DataFrame, links: DataFrame, keys: DataFrame, rules: Identity, as_of: date
+) -> Guarded:
+    """The links that hold on `as_of`, and those that do not, each with its code.
+
+    identifiers: silver.identifiers.  matches: `pairs.MATCHES`.  links: `pairs.LINKS`.  keys: (subject_key), distinct.
+    """
+    rows = guards.judged(identifiers, rules)
+    good = rows.where("code IS NULL").withColumn(
+        "links", guards.per_namespace(rules, lambda rule: rule.link).cast("boolean")
+    )
+    fuzzy, manual = pairs.judged_matches(matches, keys, rules), pairs.judged_links(links, keys, as_of)
+    said = manual.where("code IS NULL")
+    edges = _of_values(good.where("links"), rules)
+    edges = edges.unionByName(_of_pairs(fuzzy.where("code IS NULL"), F.lit(pairs.MATCH), rules.match_priority))
+    must = said.where(F.col("kind") == pairs.MUST).withColumn("score", F.lit(None).cast("double"))
+    edges = edges.unionByName(_of_pairs(must, F.lit(pairs.MUST), 0))
+    refused = guards.refused(rows).unionByName(pairs.refused(fuzzy, F.lit(pairs.MATCH)))
+    return Guarded(
+        edges,
+        good.where("NOT links").select("subject_key", "namespace", "value", "first_seen"),
+        said.where(F.col("kind") == pairs.CANNOT).select("subject_key", "other_key"),
+        refused.unionByName(pairs.refused(manual, F.col("kind"))),
+    )
 
 
-def _blocked(rules: Identity) -> Column:
-    """True where the value names nobody. Compared in lower case, as sources write NULL, null and Null."""
-    value, broken = F.lower(F.trim("value")), F.lit(False)
-    if rules.blocked_values:
-        broken = broken | value.isin([text.lower() for text in rules.blocked_values])
-    for pattern in rules.blocked_patterns:
-        broken = broken | value.rlike(pattern)
-    for name, rule in rules.identifiers.items():
-        if rule.blocked_values:
-            here = value.isin([text.lower() for text in rule.blocked_values])
-            broken = broken | ((F.col("namespace") == name) & here)
-    return broken
-
-
-def _unlike(rules: Identity) -> Column:
-    """True where the value does not match its namespace's pattern."""
-    broken = F.lit(False)
-    for name, rule in rules.identifiers.items():
-        if rule.pattern:
-            broken = broken | ((F.col("namespace") == name) & ~F.col("value").rlike(rule.pattern))
-    return broken
-
-
-def judged(identifiers: DataFrame, rules: Identity) -> DataFrame:
-    """`identifiers` with `code`: why a value links nobody, null where it may link."""
-    known = identifiers.where(F.col("namespace").isin(list(rules.identifiers)))
-    code = F.when(_blocked(rules), "blocked_value").when(_unlike(rules), "pattern_mismatch")
-    rows = known.withColumn("code", code)
-    most = _per_namespace(rules, lambda rule: rule.max_records or rules.max_records)
-    sizes = rows.where("code IS NULL").groupBy("namespace", "value").agg(F.count(F.lit(1)).alias("n"))
-    hubs = sizes.where(F.col("n") > most).select("namespace", "value", F.lit(True).alias("hub"))
-    joined = rows.join(F.broadcast(hubs), ["namespace", "value"], "left")
-    code = F.coalesce("code", F.when(F.col("hub") & _per_namespace(rules, lambda r: r.link), "hub_limit"))
-    return joined.withColumn("code", code).drop("hub")
-
-
-def guarded_edges(identifiers: DataFrame, rules: Identity) -> tuple[DataFrame, DataFrame, DataFrame]:
-    """(edges, evidence, refused): links that may be used; values of namespaces that only keep apart; refused links."""
-    rows = judged(identifiers, rules)
-    good = rows.where("code IS NULL").withColumn("links", _per_namespace(rules, lambda rule: rule.link))
-    edges = good.where("links").select(
+def _of_values(rows: DataFrame, rules: Identity) -> DataFrame:
+    return rows.select(
         "subject_key",
         "namespace",
         "value",
-        _per_namespace(rules, lambda rule: rule.priority).cast("int").alias("priority"),
+        F.lit(None).cast("string").alias("other_key"),
+        F.lit("same value").alias("rule"),
+        guards.per_namespace(rules, lambda rule: rule.priority).cast("int").alias("priority"),
+        F.lit(None).cast("double").alias("score"),
         "first_seen",
         "last_seen",
         node("k", F.col("subject_key")).alias("src"),
         node("v", F.col("namespace"), F.col("value")).alias("dst"),
     )
-    apart = good.where("NOT links").select("subject_key", "namespace", "value", "first_seen")
-    refused = rows.where("code IS NOT NULL").select(
-        "subject_key", "namespace", "value", "code", F.lit("before the graph").alias("detail")
+
+
+def _of_pairs(rows: DataFrame, namespace: Column, priority: int) -> DataFrame:
+    nothing = F.lit(None).cast("timestamp")
+    return rows.select(
+        "subject_key",
+        namespace.alias("namespace"),
+        F.col("other_key").alias("value"),
+        "other_key",
+        "rule",
+        F.lit(priority).cast("int").alias("priority"),
+        F.col("score").cast("double").alias("score"),
+        nothing.alias("first_seen"),
+        nothing.alias("last_seen"),
+        node("k", F.col("subject_key")).alias("src"),
+        node("k", F.col("other_key")).alias("dst"),
     )
-    return edges, apart, refused
+
+
+def bipartite(edges: DataFrame) -> DataFrame:
+    """(src, dst) from keys to values alone: a link between two keys becomes a value of its own that both carry."""
+    pair = node("p", F.col("src"), F.col("dst"))
+    between = edges.where("other_key IS NOT NULL").select(
+        F.explode(F.array("src", "dst")).alias("src"), pair.alias("dst")
+    )
+    return edges.where("other_key IS NULL").select("src", "dst").unionByName(between)
 
 
 def refuse_collisions(edges: DataFrame, keys: DataFrame) -> None:
@@ -87,7 +109,9 @@ def refuse_collisions(edges: DataFrame, keys: DataFrame) -> None:
     keys: (subject_key) of every key, those without an edge too.
     """
     own = keys.select(node("k", F.col("subject_key")).alias("id"), F.col("subject_key").alias("text"))
-    values = edges.select(F.col("dst").alias("id"), F.concat_ws("\u0001", "namespace", "value").alias("text"))
+    values = edges.where("other_key IS NULL").select(
+        F.col("dst").alias("id"), F.concat_ws("\u0001", "namespace", "value").alias("text")
+    )
     nodes = own.unionByName(values).distinct()
     if nodes.groupBy("id").count().where("count > 1").limit(1).count():
         raise CollisionError("two nodes share a 64-bit id; nothing was linked: change the hashed text in edges.py")

@@ -1,8 +1,7 @@
-"""Is this component one person? Components that break a limit are cut along their own weakest links."""
+"""Is this component one person? Those that break a limit, a CANNOT-LINK row or a source's promise are cut."""
 
 from __future__ import annotations
 
-from collections import defaultdict
 from functools import reduce
 
 import pandas as pd
@@ -11,123 +10,126 @@ from pyspark.sql import functions as F
 from pyspark.sql.window import Window
 
 from cdp_spark.config.source import Identity
+from cdp_spark.identity.components import components
+from cdp_spark.identity.cut import CANNOT, SOURCE, cut
+from cdp_spark.identity.edges import Guarded, bipartite, node
 
-CUT = "subject_key string, part bigint"
-REFUSED = "subject_key string, namespace string, value string, code string, detail string"
-PERIOD = {"ever": None, "daily": "day", "weekly": "week", "monthly": "month", "annually": "year"}
+PERIOD = {"daily": "day", "weekly": "week", "monthly": "month", "annually": "year"}
+LINK = ("subject_key", "namespace", "value", "other_key", "priority", "score", "first_seen")
+FACT = ("constraint", "place", "item")
+DONE = "subject_key string, part bigint, namespace string, value string, code string, detail string"
+CUT_CODES = ("limit_exceeded", "distinct_source", "cannot_link", "component_too_large")
 
 
-def limited(rules: Identity) -> dict[str, tuple[int, str | None]]:
-    """Limits by namespace: how many values a person may have, and in which calendar period (None: ever)."""
-    return {n: (r.limit.count, PERIOD[r.limit.window]) for n, r in rules.identifiers.items() if r.limit}
+def counts(rules: Identity) -> dict[str, int]:
+    """Items a part may hold, by constraint: a namespace with a limit, a source without duplicates, CANNOT-LINK."""
+    return {n: r.limit.count for n, r in rules.identifiers.items() if r.limit} | {SOURCE: 1, CANNOT: 1}
 
 
-def _period(limits: dict[str, tuple[int, str | None]]) -> Column:
-    """The period in which a component first saw a value, as its namespace's limit counts; '' for ever."""
+def _period(rules: Identity) -> Column:
+    """The calendar period in which a component first saw a value, as its namespace's limit counts; '' for ever."""
     first, found = F.min("first_seen").over(Window.partitionBy("component", "namespace", "value")), F.lit("")
-    for name, (_, period) in limits.items():
-        if period:
-            start = F.date_trunc(period, first).cast("string")
+    for name, rule in rules.identifiers.items():
+        if rule.limit and rule.limit.window in PERIOD:
+            start = F.coalesce(F.date_trunc(PERIOD[rule.limit.window], first).cast("string"), F.lit(""))
             found = F.when(F.col("namespace") == name, start).otherwise(found)
     return found
 
 
-def broken(values: DataFrame, limits: dict[str, tuple[int, str | None]]) -> DataFrame:
-    """(component) of those with more values of a namespace, in one period, than a person may have."""
-    found = values.groupBy("component", "namespace", "period").agg(F.count_distinct("value").alias("n"))
-    over = [(F.col("namespace") == name) & (F.col("n") > count) for name, (count, _) in limits.items()]
-    return found.where(reduce(lambda a, b: a | b, over, F.lit(False))).select("component").distinct()
+def facts(guarded: Guarded, found: DataFrame, rules: Identity) -> DataFrame:
+    """(component, subject_key, namespace, value, constraint, place, item): what parts may hold a limited number of.
+
+    namespace and value are null where the fact is the key's own, not that of a value it is linked to.
+    """
+    limited = [name for name, rule in rules.identifiers.items() if rule.limit]
+    seen = ["subject_key", "namespace", "value", "first_seen"]
+    values = guarded.edges.select(*seen, F.lit(True).alias("links"))
+    values = values.unionByName(guarded.apart.select(*seen, F.lit(False).alias("links")))
+    values = values.where(F.col("namespace").isin(limited)).join(found, "subject_key")
+    own = [F.when(F.col("links"), F.col(name)).alias(name) for name in ("namespace", "value")]
+    values = values.withColumn("place", _period(rules)).select(
+        "component", "subject_key", *own, F.col("namespace").alias("constraint"), "place", F.col("value").alias("item")
+    )
+    return values.unionByName(_of_sources(found, rules)).unionByName(_of_pairs(guarded.cannot, found))
 
 
-def persons_parts(edges: DataFrame, apart: DataFrame, found: DataFrame, rules: Identity) -> tuple[DataFrame, DataFrame]:
+def _own(rows: DataFrame, constraint: str) -> DataFrame:
+    nothing = F.lit(None).cast("string")
+    return rows.select("component", "subject_key", nothing.alias("namespace"), nothing.alias("value"),
+                       F.lit(constraint).alias("constraint"), "place", F.col("subject_key").alias("item"))  # fmt: skip
+
+
+def _of_sources(found: DataFrame, rules: Identity) -> DataFrame:
+    source = F.split_part("subject_key", F.lit("|"), F.lit(1))
+    return _own(found.where(source.isin(list(rules.distinct_sources))).withColumn("place", source), SOURCE)
+
+
+def _of_pairs(cannot: DataFrame, found: DataFrame) -> DataFrame:
+    place = F.concat_ws("\u0001", "subject_key", "other_key")
+    ends = cannot.withColumn("place", place).select(
+        "place", F.explode(F.array("subject_key", "other_key")).alias("end")
+    )
+    return _own(ends.withColumnRenamed("end", "subject_key").join(found, "subject_key"), CANNOT)
+
+
+def broken(held: DataFrame, allowed: dict[str, int]) -> DataFrame:
+    """(component) of those that hold more items of a constraint in one place than a person may."""
+    found = held.groupBy("component", "constraint", "place").agg(F.count_distinct("item").alias("n"))
+    over = [(F.col("constraint") == name) & (F.col("n") > count) for name, count in allowed.items()]
+    return found.where(reduce(lambda a, b: a | b, over)).select("component").distinct()
+
+
+def persons_parts(guarded: Guarded, found: DataFrame, rules: Identity) -> tuple[DataFrame, DataFrame]:
     """(parts, refused): part of each subject key after limits, and the links that were refused.
 
-    edges, apart: from `guarded_edges`.  found: (subject_key, component).  Only components that break a limit are cut.
+    found: (subject_key, component).  Only components that break a constraint are cut, each exactly (see `cut`) up to
+    `exact_max_links` links. Above that the fallback `weakest_out`: the links of the component's weakest priority link
+    nobody there (code component_too_large, logged by the caller), and what then still hangs together is judged anew.
     """
-    limits = limited(rules)
-    columns = ["subject_key", "namespace", "value", "first_seen"]
-    values = edges.select(*columns, "priority", F.lit(True).alias("links"))
-    values = values.unionByName(apart.select(*columns, F.lit(0).alias("priority"), F.lit(False).alias("links")))
-    values = values.join(found, "subject_key").withColumn("period", _period(limits))
-    over = broken(values.where(F.col("namespace").isin(list(limits))), limits)
-    work = values.join(F.broadcast(over), "component")
-    cut = work.groupBy("component").applyInPandas(_cutter(limits), f"{CUT}, {REFUSED.split(',', 1)[1]}")
-    cut = cut.localCheckpoint()
-    parts = cut.where("code IS NULL").select("subject_key", "part")
+    held = facts(guarded, found, rules).localCheckpoint()
+    over = broken(held, counts(rules)).localCheckpoint()
+    work = guarded.edges.select(*LINK).join(found, "subject_key").join(over, "component")
+    sizes = work.groupBy("component").agg(F.count(F.lit(1)).alias("n"), F.max("priority").alias("weakest"))
+    large = sizes.where((F.col("n") > rules.exact_max_links) & (F.col("weakest") > 0)).localCheckpoint()
+    small = over.join(large, "component", "left_anti")
+    parts, refused = _exactly(work.join(small, "component"), held.join(small, "component"), rules)
     whole = found.join(over, "component", "left_anti").select("subject_key", F.col("component").alias("part"))
-    refused = cut.where("code IS NOT NULL").drop("part")
-    return whole.unionByName(parts), refused
+    parts = whole.unionByName(parts)
+    if large.isEmpty():
+        return parts, refused
+    more, told = _weakest_out(guarded, found.join(large, "component"), rules)
+    return parts.unionByName(more), refused.unionByName(told)
 
 
-def _cutter(limits: dict[str, tuple[int, str | None]]):
-    counts = {name: count for name, (count, _) in limits.items()}
+def _exactly(work: DataFrame, held: DataFrame, rules: Identity) -> tuple[DataFrame, DataFrame]:
+    rows = work.unionByName(held, allowMissingColumns=True)
+    done = rows.groupBy("component").applyInPandas(_cutter(counts(rules)), DONE).localCheckpoint()
+    return done.where("code IS NULL").select("subject_key", "part"), done.where("code IS NOT NULL").drop("part")
 
+
+def _cutter(allowed: dict[str, int]):
     def run(rows: pd.DataFrame) -> pd.DataFrame:
-        keys, refused = cut(rows, counts)
+        isfact = rows["constraint"].notna()
+        keys, refused = cut(rows[~isfact], rows[isfact], allowed)
         first = pd.DataFrame({"subject_key": list(keys), "part": list(keys.values())})
-        second = pd.DataFrame(refused, columns=["subject_key", "namespace", "value", "detail"])
-        second["code"] = "limit_exceeded"
-        both = pd.concat([first, second], ignore_index=True)
-        return both.reindex(columns=["subject_key", "part", "namespace", "value", "code", "detail"]).astype(
-            {"part": "Int64"}
-        )
+        both = pd.concat([first, refused], ignore_index=True)
+        columns = ["subject_key", "part", "namespace", "value", "code", "detail"]
+        return both.reindex(columns=columns).astype({"part": "Int64"})
 
     return run
 
 
-def cut(rows: pd.DataFrame, counts: dict[str, int]) -> tuple[dict[str, int], list[tuple[str, str, str, str]]]:
-    """Constrained union-find over one component: links are taken strongest first unless the union breaks a limit.
-
-    Strongest: priority, then first seen, then names: the same whatever the order of `rows`. Returns the part of each
-    subject key (a number from the part's smallest key) and the links that were refused.
-    """
-    parent: dict[tuple, tuple] = {}
-    held: dict[tuple, dict] = defaultdict(lambda: defaultdict(set))
-
-    def find(one: tuple) -> tuple:
-        while parent.setdefault(one, one) != one:
-            parent[one] = parent[parent[one]]
-            one = parent[one]
-        return one
-
-    rows = rows.sort_values(["priority", "first_seen", "namespace", "value", "subject_key"], kind="stable")
-    for row in rows.itertuples():
-        key, value = ("k", row.subject_key), ("v", row.namespace, row.value)
-        if row.namespace in counts:
-            at = key if not row.links else value
-            held[find(at)][(row.namespace, row.period)].add(row.value)
-    refused = []
-    for row in rows[rows["links"]].itertuples():
-        a, b = find(("k", row.subject_key)), find(("v", row.namespace, row.value))
-        if a == b:
-            continue
-        clash = _clash(held[a], held[b], counts)
-        if clash:
-            refused.append((row.subject_key, row.namespace, row.value, f"limit of {clash}"))
-            continue
-        root, leaf = min(a, b), max(a, b)
-        parent[leaf] = root
-        for where, values in held.pop(leaf, {}).items():
-            held[root][where] |= values
-    return _parts(rows["subject_key"].unique(), find), refused
-
-
-def _clash(a: dict, b: dict, counts: dict[str, int]) -> str | None:
-    """The namespace whose limit the union of two parts would break; a part that breaks it alone may still grow."""
-    for where in sorted(a.keys() & b.keys()):
-        both = a[where] | b[where]
-        if len(both) > counts[where[0]] and both not in (a[where], b[where]):
-            return where[0]
-    return None
-
-
-def _parts(keys, find) -> dict[str, int]:
-    """A 63-bit number per part, from its smallest key."""
-    from hashlib import blake2b
-
-    least: dict[tuple, str] = {}
-    for key in sorted(keys):
-        least.setdefault(find(("k", key)), key)
-    number = {root: int.from_bytes(blake2b(key.encode(), digest_size=8).digest(), "big") >> 1
-              for root, key in least.items()}  # fmt: skip
-    return {key: number[find(("k", key))] for key in keys}
+def _weakest_out(guarded: Guarded, large: DataFrame, rules: Identity) -> tuple[DataFrame, DataFrame]:
+    """(parts, refused) of components too large to cut; large: (subject_key, component, n, weakest)."""
+    links = guarded.edges.join(large.select("subject_key", "weakest"), "subject_key")
+    strong = links.where("priority < weakest").drop("weakest").localCheckpoint()
+    told = links.where("priority >= weakest").select(
+        "subject_key", "namespace", "value", F.lit("component_too_large").alias("code"),
+        F.lit("weakest_out: the weakest links of a component too large to cut").alias("detail"),
+    )  # fmt: skip
+    labels = components(bipartite(strong), engine=rules.engine, local_max_edges=rules.local_max_edges)
+    keys = large.select("subject_key").withColumn("node", node("k", F.col("subject_key")))
+    again = keys.join(labels, "node", "left").select("subject_key", F.coalesce("component", "node").alias("component"))
+    parts, refused = persons_parts(guarded._replace(edges=strong), again.localCheckpoint(), rules)
+    labels.unpersist()
+    return parts, refused.unionByName(told)

@@ -91,7 +91,7 @@ def changes(before: DataFrame, now: DataFrame, as_of: date) -> DataFrame:
     """(effective_at, person_id, change, previous_person_id) between the members before and now.
 
     created: an id never seen.  reactivated: one that had ended.  merged: an id that ended as its keys went to another.
-    split: an id whose keys came, in part, from an id that goes on.
+    split: an id whose keys came, in part, from an id that goes on.  erased: an id that ended with all its keys.
     """
     last = before.where("valid_to IS NULL").select("subject_key", F.col("person_id").alias("old"))
     old_ids, ever = last.select("old").distinct(), before.select(F.col("person_id").alias("old")).distinct()
@@ -104,7 +104,11 @@ def changes(before: DataFrame, now: DataFrame, as_of: date) -> DataFrame:
     alive = now_ids.select(F.col("person_id").alias("old"))
     merged = moved.join(alive, "old", "left_anti").withColumn("change", F.lit("merged"))
     split = moved.join(alive, "old", "left_semi").withColumn("change", F.lit("split"))
-    rows = created.unionByName(again).select("person_id", "change", none)
+    stayed = moved.select("old").unionByName(alive)
+    erased = old_ids.join(stayed, "old", "left_anti").select(
+        F.col("old").alias("person_id"), F.lit("erased").alias("change")
+    )
+    rows = created.unionByName(again).unionByName(erased).select("person_id", "change", none)
     for frame in (merged, split):
         rows = rows.unionByName(frame.select("person_id", "change", F.col("old").alias("previous_person_id")))
     return rows.withColumn("effective_at", F.lit(as_of))

@@ -1,48 +1,69 @@
-"""Which records are the same person? The whole step: guards, graph, limits, lasting ids, history."""
+"""What does the step `resolve` read and write? The world around `people.resolved`."""
 
 from __future__ import annotations
 
-from pyspark import StorageLevel
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from cdp_spark.identity.components import components
-from cdp_spark.identity.edges import guarded_edges, node, refuse_collisions
-from cdp_spark.identity.limits import persons_parts
-from cdp_spark.identity.persons import anchors, as_known_before, changes, history, inherited, named
+from cdp_spark.config.identity import Link
+from cdp_spark.identity.pairs import LINKS
+from cdp_spark.identity.people import Resolved, resolved
+from cdp_spark.identity.state import base_of, row_of_run
 from cdp_spark.job import Job
 from cdp_spark.storage import Storage
 
+WRITES = ("edges", "components", "violations", "anchors", "members")
+
 
 def resolve(job: Job) -> None:
-    """Write identity.* for the job's date; what a crash left behind is made anew by the next run of the date."""
-    lake, rules = job.lake, job.conf.identity
-    identifiers = lake.read("silver.identifiers")
-    edges, apart, refused = guarded_edges(identifiers, rules)
-    edges = edges.persist(StorageLevel.MEMORY_AND_DISK)
-    keys = identifiers.select("subject_key").distinct()
-    refuse_collisions(edges, keys)
+    """Write identity.* for the job's date; identity.runs last: without its row the tables before it do not count."""
+    lake = job.lake
     checkpoints = f"{lake.root}/_cdp/checkpoints"
     job.spark.sparkContext.setCheckpointDir(checkpoints)
-    labels = components(edges, engine=rules.engine, local_max_edges=rules.local_max_edges)
-    nodes = keys.withColumn("node", node("k", F.col("subject_key")))
-    raw = nodes.join(labels, "node", "left").withColumn("component", F.coalesce("component", "node"))
-    raw = raw.persist(StorageLevel.MEMORY_AND_DISK)
-    parts, cut = persons_parts(edges, apart, raw.select("subject_key", "component"), rules)
-    before = as_known_before(lake.read("identity.members"), job.as_of).localCheckpoint()
-    known = anchors(identifiers, lake.read("identity.anchors"))
-    current = before.where("valid_to IS NULL").select("subject_key", "person_id")
-    known = inherited(known, parts, current).localCheckpoint()
-    now = named(parts, known).localCheckpoint()
-    lake.write("identity.edges", edges)
-    lake.write("identity.components", raw.select("subject_key", "node", "component"))
-    lake.write("identity.violations", refused.unionByName(cut))
-    lake.write("identity.anchors", known)
+    found = resolved(
+        lake.read("silver.identifiers"),
+        lake.read("identity.matches"),
+        links_frame(job.spark, job.conf.links),
+        lake.read("identity.members"),
+        lake.read("identity.anchors"),
+        job.conf.identity,
+        job.as_of,
+        base_of(lake, job.conf.identity),
+    )
+    for name in WRITES:
+        lake.write(f"identity.{name}", getattr(found, name))
     moment = F.lit(job.run_at.replace(tzinfo=None)).cast("timestamp")
-    told = changes(before, now, job.as_of).withColumn("recorded_at", moment).withColumn("run_id", F.lit(job.run_id))
-    lake.write("identity.members", history(before, now, job.as_of))
+    told = found.changes.withColumn("recorded_at", moment).withColumn("run_id", F.lit(job.run_id))
     lake.write("identity.changes", told, on=job.as_of)
+    lake.write("identity.runs", row_of_run(job, found), on=job.as_of)
     Storage(job.spark).delete(checkpoints)
-    people = now.agg(F.count(F.lit(1)).alias("keys"), F.count_distinct("person_id").alias("people")).first()
-    job.log(f"{people['keys']} records and keys are {people['people']} people")
-    for frame in (edges, raw, labels):
-        frame.unpersist()
+    tell(job, found)
+    found.release()
+
+
+def links_frame(spark: SparkSession, links: tuple[Link, ...]) -> DataFrame:
+    """A steward's rows (conf/links.csv) as `pairs.LINKS`."""
+    rows = [(one.kind, one.left, one.right, one.author, one.reason, one.expires) for one in links]
+    return spark.createDataFrame(rows, LINKS)
+
+
+def tell(job: Job, found: Resolved) -> None:
+    """Lines of progress: people, what was recomputed, and what was refused, by code and number."""
+    people = found.now.agg(F.count_distinct("person_id").alias("people")).first()["people"]
+    how = "incremental" if found.work["incremental"] else "full"
+    job.log(f"{found.work['keys']} records and keys are {people} people ({how}: {found.work['touched_keys']} touched)")
+    refused = {row["code"]: row["count"] for row in found.violations.groupBy("code").count().collect()}
+    if refused:
+        job.log("refused links: " + ", ".join(f"{code} {count}" for code, count in sorted(refused.items())))
+    for code, meaning in TOLD.items():
+        if refused.get(code):
+            job.warn(f"{refused[code]} links: {code}: {meaning}")
+
+
+TOLD = {
+    "expired_rule": "rows of conf/links.csv that have expired and are ignored: remove or renew them",
+    "unknown_key": "a row of conf/links.csv or a match names a record that there is not: mend or remove it",
+    "unknown_namespace": "identifiers of a namespace that conf/identity.yml does not name link nobody",
+    "component_too_large": "a component beyond exact_max_links broke a limit; its weakest namespace links nobody there "
+    "(weakest_out): block the value that ties it, or lower max_records",
+}

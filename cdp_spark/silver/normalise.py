@@ -58,6 +58,36 @@ def digits(col: Column, region: str = "") -> Column:
     return F.when(tidy.rlike(r"^[0-9]+$"), tidy)
 
 
+def code(col: Column, region: str = "") -> Column:
+    """Letters and digits in upper case: '12-345 x' and '12345X' are one; null where nothing is left."""
+    tidy = F.regexp_replace(F.upper(exact(col)), r"[^\p{L}\p{N}]", "")
+    return F.when(F.length(tidy).between(1, 64), tidy)
+
+
+def date_text(col: Column, region: str = "") -> Column:
+    """Year, month and day as eight characters, even where no calendar has such a day: '1985-13-40' is 19851340.
+
+    Reads year first (1985-03-04, 19850304, with a time too) and day first (4/3/1985, 04031985); in the region US month
+    first. A mistyped character stays; null where the parts cannot be told apart.
+    """
+    text = F.trim(col.cast("string"))
+    year_first = r"^([0-9]\S{3})[-/.](\S{1,2})[-/.]([^\s-/.T]{1,2})(?:[\sT].*)?$"
+    year_last = r"^([^\s-/.]{1,2})[-/.]([^\s-/.]{1,2})[-/.](\S{4})$"
+    day, month = (2, 1) if region == "US" else (1, 2)
+
+    def part(pattern: str, group: int, width: int) -> Column:
+        return F.lpad(F.regexp_extract(text, pattern, group), width, "0")
+
+    plain = text.rlike(r"^(?:1[89]|2[01])\S{6}$") & ~text.rlike("[-/.]")
+    turned = F.concat(F.substring(text, 5, 4), F.substring(text, month * 2 - 1, 2), F.substring(text, day * 2 - 1, 2))
+    return (
+        F.when(plain, text)
+        .when(text.rlike(year_first), F.concat(*(part(year_first, n, w) for n, w in ((1, 4), (2, 2), (3, 2)))))
+        .when(text.rlike(year_last), F.concat(*(part(year_last, n, w) for n, w in ((3, 4), (month, 2), (day, 2)))))
+        .when(text.rlike(r"^[0-9]{8}$"), turned)
+    )
+
+
 def money(col: Column, region: str = "") -> Column:
     """An amount as plain text: '1.234,56 €', '£1,234.56', '(12.50)' and '-12,5' as 1234.56, 1234.56, -12.50, -12.5.
 
@@ -116,6 +146,8 @@ NORMALISERS = {
     "country": country,
     "digits": digits,
     "money": money,
+    "code": code,
+    "date_text": date_text,
 }
 
 

@@ -7,7 +7,7 @@ from functools import reduce
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from cdp_spark.config.source import Source
+from cdp_spark.config.source import RECORD, Source
 
 
 def id_column(namespace: str) -> str:
@@ -52,6 +52,8 @@ def _pairs(source: Source) -> list[Column]:
     named, name = source.subjects, F.col("source")
     others = [namespace for namespace in source.identifiers if namespace not in named]
     found = [_pair(F.col("subject_key"), namespace) for namespace in others]
+    if source.entity == "customers" and not named:
+        found.append(_record_itself(others))
     for place, namespace in enumerate(named):
         subject = subject_of(name, namespace)
         found.append(_pair(subject, namespace))
@@ -60,6 +62,16 @@ def _pairs(source: Source) -> list[Column]:
             absent = reduce(lambda a, b: a & b, (F.col(id_column(n)).isNull() for n in between), F.lit(True))
             found.append(_pair(F.when(absent, subject), stronger))
     return found
+
+
+def _record_itself(namespaces: list[str]) -> Column:
+    """The record's own id, where its row carries no identifier: nobody is lost for want of one."""
+    none = reduce(lambda a, b: a & b, (F.col(id_column(n)).isNull() for n in namespaces), F.lit(True))
+    return F.struct(
+        F.when(none, F.col("subject_key")).alias("_subject"),
+        F.lit(RECORD).alias("_namespace"),
+        F.col("record_id").alias("_value"),
+    )
 
 
 def _aggregated(long: DataFrame) -> DataFrame:

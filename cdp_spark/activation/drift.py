@@ -1,0 +1,49 @@
+"""Does a destination hold what the ledger says? Compares a list from the receiver with what was sent."""
+
+from __future__ import annotations
+
+from functools import reduce
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from cdp_spark.activation import ledger
+from cdp_spark.activation.objects import DeliveryError
+from cdp_spark.config.activation import Destination
+from cdp_spark.job import Job
+
+
+def drift(before: DataFrame, receiver: DataFrame, destination: Destination) -> dict[str, dict[str, int]]:
+    """{naming field(s): {"held", "missing", "unexpected"}}: values of the ledger that the receiver lacks, and others.
+
+    before: rows of `ledger.held`.  receiver: what it says it holds, in the destination's fields, as text.
+    """
+    found = {}
+    for unit in destination.units:
+        ours = _values(before.where("sure"), [F.col("values")[name] for name in unit])
+        theirs = _values(receiver, [F.col(f"`{name}`").cast("string") for name in unit])
+        both = ours.withColumn("_o", F.lit(1)).join(theirs.withColumn("_t", F.lit(1)), "v", "full")
+        row = both.agg(F.count("_o").alias("held"), F.count_if(F.col("_t").isNull()).alias("missing"),
+                       F.count_if(F.col("_o").isNull()).alias("unexpected")).first()  # fmt: skip
+        found["+".join(unit)] = row.asDict()
+    return found
+
+
+def _values(rows: DataFrame, columns: list) -> DataFrame:
+    whole = reduce(lambda a, b: a & b, (c.isNotNull() for c in columns))
+    return rows.where(whole).select(F.concat_ws("\x1f", *columns).alias("v")).distinct()
+
+
+def reconciled(job: Job, name: str, file: str) -> dict[str, dict[str, int]]:
+    """`drift` of a destination against a CSV, JSON lines or Parquet file. Raises DeliveryError where it cannot be."""
+    spec = job.conf.destinations[name]
+    kind = file.rsplit(".", 1)[-1].replace("jsonl", "json")
+    if kind not in ("csv", "json", "parquet"):
+        raise DeliveryError(f"{file}: expected .csv, .jsonl, .json or .parquet with the destination's fields")
+    reader = job.spark.read.format(kind).options(**({"header": "true", "escape": '"'} if kind == "csv" else {}))
+    receiver = reader.load(file)
+    if missing := [f for unit in spec.units for f in unit if f not in receiver.columns]:
+        raise DeliveryError(f"{file}: lacks the columns {missing}, by which {name} is compared")
+    sent, deliveries = job.lake.read("activation.sent"), job.lake.read("activation.deliveries")
+    before = ledger.held(sent, deliveries, name, seen_before_confirmed=spec.protocol == "http")
+    return drift(before, receiver, spec)

@@ -1,0 +1,163 @@
+"""What does a destination hold by what was really sent, and what must be removed and added now?
+
+activation.sent is never rewritten: a row says that a delivery added, removed or had refused one row. What is held
+follows from the last word on each row. So a removal names the values that were sent, whatever became since of the
+person, the e-mail address, the normaliser set or the rules.
+"""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+
+from cdp_spark.config.activation import NORMALISERS, Destination
+from cdp_spark.gold.people import heirs
+
+ROW = ["audience", "row_id"]
+REFUSALS = ("refused", "kept")  # an addition that was not taken; a removal that was not, so that the row is still there
+
+
+class Changes(NamedTuple):
+    """adds: rows of `content` to be sent.  gone: rows of `held` that end.  removes: what of `gone` is to be sent, in
+    the shape of `content` with the naming fields alone; a value that another row still holds is not removed."""
+
+    adds: DataFrame
+    gone: DataFrame
+    removes: DataFrame
+
+
+def held(sent: DataFrame, deliveries: DataFrame, name: str, *, seen_before_confirmed: bool) -> DataFrame:
+    """Rows that destination `name` may hold: audience, row_id, person_id, values, sure.
+
+    A file delivery that is not confirmed was never seen by anybody. With `seen_before_confirmed` (HTTP) its rows may
+    have arrived: they are held but not `sure`, so they are removed where they must go, and sent again where they stay.
+    """
+    done = deliveries.where((F.col("destination") == name) & (F.col("status") == "confirmed"))
+    known = done.select("delivery_id", F.lit(True).alias("_done")).distinct()
+    rows = sent.where(F.col("destination") == name).join(F.broadcast(known), "delivery_id", "left")
+    rows = rows.withColumn("_done", F.coalesce("_done", F.lit(False)))
+    if not seen_before_confirmed:
+        rows = rows.where("_done")
+    order = F.struct("sequence", F.col("op").isin(*REFUSALS))
+    last = rows.groupBy(*ROW).agg(F.max_by(F.struct("op", "person_id", "values", "_done"), order).alias("_"))
+    found = last.where(~(F.col("_._done") & F.col("_.op").isin("remove", "refused")))
+    sure = F.col("_._done") & (F.col("_.op") == "add")
+    return found.select(*ROW, "_.person_id", "_.values", sure.alias("sure"))
+
+
+def changes(now: DataFrame, before: DataFrame, destination: Destination, staying: DataFrame | None = None) -> Changes:
+    """What turns `before` (rows of `held`) into `now` (rows of `content`).
+
+    staying: audience and row_id of rows that are kept though they are not in `now` (sync upsert).
+    """
+    named = now.select(F.col("_audience").alias("audience"), F.col("_row_id").alias("row_id"))
+    sure = before.where("sure").select(F.col("audience").alias("_audience"), F.col("row_id").alias("_row_id"))
+    gone = before.join(named, ROW, "left_anti")
+    if staying is not None:
+        gone = gone.join(staying.select(*ROW), ROW, "left_anti")
+    return Changes(now.join(sure, ["_audience", "_row_id"], "left_anti"), gone, removes(gone, now, destination))
+
+
+def unchanged(now: DataFrame, before: DataFrame, audiences: list[str]) -> DataFrame:
+    """`now` without what is new in `audiences`: of those only rows that are surely held."""
+    sure = before.where("sure").select(F.col("audience").alias("_audience"), F.col("row_id").alias("_row_id"))
+    old = now.join(sure, ["_audience", "_row_id"], "left_semi")
+    return old.where(F.col("_audience").isin(*audiences)).unionByName(now.where(~F.col("_audience").isin(*audiences)))
+
+
+def removes(gone: DataFrame, now: DataFrame, destination: Destination) -> DataFrame:
+    """Rows to remove in the shape of `content`: the fields that name a row, as they were sent; all others null."""
+    units = destination.units
+    if not units:
+        return now.limit(0)
+
+    def keys(field) -> Column:
+        each = [F.struct(F.lit(i).alias("_unit"), _together(field, unit).alias("_key")) for i, unit in enumerate(units)]
+        return F.inline(F.array(*each))
+
+    old = gone.select(*ROW, "person_id", "values", keys(lambda f: F.col("values")[f])).where("_key IS NOT NULL")
+    new = now.select(F.col("_audience").alias("audience"), keys(lambda f: F.col(f"`{f}`").cast("string")))
+    left = old.join(new.where("_key IS NOT NULL"), ["audience", "_unit", "_key"], "left_anti")
+    rows = left.groupBy(*ROW).agg(
+        F.first("person_id").alias("person_id"),
+        F.first("values").alias("values"),
+        F.collect_set("_unit").alias("_units"),
+    )  # fmt: skip
+    kinds = dict(now.dtypes)
+    fields = [_removed(name, destination).cast(kinds[name]).alias(name) for name in destination.fields]
+    own = [F.col(c).alias(f"_{c}") for c in (*ROW, "person_id")]
+    return rows.select(*own, *fields)
+
+
+def _together(field, unit: tuple[str, ...]) -> Column:
+    """The values of a unit as one text; null where one is missing."""
+    whole = F.concat_ws("\x1f", *(field(name) for name in unit))
+    missing = F.array_contains(F.array(*(field(name).isNull() for name in unit)), True)
+    return F.when(~missing, whole)
+
+
+def _removed(name: str, destination: Destination) -> Column:
+    if destination.fields[name].column == "audience":
+        return F.col("audience")
+    mine = [i for i, unit in enumerate(destination.units) if name in unit]
+    wanted = F.arrays_overlap("_units", F.array(*(F.lit(i) for i in mine))) if mine else F.lit(False)
+    return F.when(wanted, F.col("values")[name])
+
+
+def staying(before: DataFrame, now: DataFrame, members: DataFrame, yes: DataFrame) -> DataFrame:
+    """Rows of `held` that sync upsert keeps: audience, row_id.
+
+    Kept is a row whose person, or everybody that person's records belong to now, still may be addressed (`yes`:
+    audience, person_id) and has no row in `now`: what was sent of them before is then their newest row.
+    """
+    present = now.select(F.col("_audience").alias("audience"), F.col("_person_id").alias("_now"))
+    may = yes.select("audience", F.col("person_id").alias("_now"), F.lit(True).alias("_may"))
+    rows = before.join(heirs(members).withColumnRenamed("now", "_now"), "person_id").join(
+        may.distinct(), ["audience", "_now"], "left"
+    )
+    rows = rows.join(present.distinct().withColumn("_new", F.lit(True)), ["audience", "_now"], "left")
+    fit = F.bool_and(F.col("_may").isNotNull() & F.col("_new").isNull())
+    return rows.groupBy(*ROW).agg(fit.alias("_fit")).where("_fit").select(*ROW)
+
+
+def entries(found: Changes, destination: Destination, identifying: list[str], about: dict) -> DataFrame:
+    """Rows of activation.sent of one delivery. about: destination, delivery_id, sequence, sent_at."""
+    added = found.adds.select(*_own("_"), _values(destination, identifying).alias("values"), F.lit("add").alias("op"))
+    ended = found.gone.select(*_own(""), "values", F.lit("remove").alias("op"))
+    return _entries(added.unionByName(ended), destination, about).withColumn("reason", F.lit(None).cast("string"))
+
+
+def refusals(adds: DataFrame, ends: DataFrame, found: Changes, destination: Destination, about: dict) -> DataFrame:
+    """Rows of activation.sent for what the receiver did not take. adds, ends: audience, row_id, person_id, reason."""
+    nothing = F.create_map().cast("map<string,string>")
+    refused = adds.withColumns({"op": F.lit("refused"), "values": nothing})
+    kept = ends.join(found.gone.select(*ROW, "values"), ROW).withColumn("op", F.lit("kept"))
+    return _entries(refused.unionByName(kept), destination, about)
+
+
+def _own(mark: str) -> list[Column]:
+    return [F.col(f"{mark}{name}").alias(name) for name in (*ROW, "person_id")]
+
+
+def _entries(rows: DataFrame, destination: Destination, about: dict) -> DataFrame:
+    given = about | {"normalisers": destination.normalisers}
+    return rows.withColumns({name: F.lit(value) for name, value in given.items()})
+
+
+def _values(destination: Destination, identifying: list[str]) -> Column:
+    """field -> what left, if that names the row or is a hash; else its SHA-256: no plain personal data is kept."""
+    naming = {name for unit in destination.units for name in unit}
+    hashes = NORMALISERS[destination.normalisers]
+
+    def value(name: str) -> Column:
+        text = F.col(f"`{name}`").cast("string")
+        as_left = hashes[destination.fields[name].normaliser] or name in naming
+        return text if as_left else F.sha2(text, 256)
+
+    names = [name for name in destination.fields if name in naming or name in identifying]
+    if not names:
+        return F.create_map().cast("map<string,string>")
+    pairs = F.create_map(*(part for name in names for part in (F.lit(name), value(name))))
+    return F.map_filter(pairs, lambda _, text: text.isNotNull())

@@ -1,0 +1,30 @@
+"""What must an S3 account allow, at least, for deliveries to be made or fetched?"""
+
+from __future__ import annotations
+
+import click
+
+READ, WRITE = ["s3:GetObject"], ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:AbortMultipartUpload"]
+
+
+def policy(exports: str, *, reader: bool) -> dict:
+    """An IAM policy document for deliveries below s3://bucket/prefix.
+
+    A writer may also delete: Spark's committer removes its own temporary files, and old deliveries expire. Actions:
+    AWS, "Actions, resources, and condition keys for Amazon S3". Raises click.BadParameter for no S3 address.
+    """
+    scheme, _, rest = exports.partition("://")
+    bucket, _, prefix = rest.rstrip("/").partition("/")
+    if scheme not in ("s3", "s3a") or not bucket:
+        raise click.BadParameter(f"{exports!r} is no s3://bucket/prefix")
+    below = f"{prefix}/*" if prefix else "*"
+    listing = {"StringLike": {"s3:prefix": [below, prefix] if prefix else [below]}}
+    return {
+        "Version": "2012-10-17",
+        "Statement": [
+            {"Sid": "List", "Effect": "Allow", "Action": ["s3:ListBucket"], "Resource": [f"arn:aws:s3:::{bucket}"],
+             "Condition": listing},
+            {"Sid": "Objects", "Effect": "Allow", "Action": READ if reader else WRITE,
+             "Resource": [f"arn:aws:s3:::{bucket}/{below}"]},
+        ],
+    }  # fmt: skip

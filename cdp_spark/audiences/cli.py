@@ -1,0 +1,85 @@
+"""What can a shell ask about audiences and where they went? `cdp audience ...`."""
+
+from __future__ import annotations
+
+import json
+
+import click
+
+from cdp_spark.look import opened, with_options
+
+
+@click.group()
+def audience() -> None:
+    """Audiences and destinations: before, after, and whether a receiver holds what was sent."""
+
+
+def _known(what: str, name: str, known) -> None:
+    from cdp_spark.config.load import unknown
+
+    if name not in known:
+        raise click.ClickException(unknown("cdp audience", what, name, known))
+
+
+@audience.command("preview")
+@click.argument("name")
+@with_options
+def preview_command(name, root, conf_dir, env, text, as_json) -> None:
+    """Size, funnel and profile of the audience NAME as it would be now; writes nothing."""
+    from cdp_spark.audiences.preview import preview
+
+    job = opened(root, conf_dir, env, text)
+    _known("audience", name, job.conf.audiences)
+    found = preview(job, name)
+    if as_json:
+        click.echo(json.dumps(found, indent=1))
+        return
+    for outcome, people in found["funnel"].items():
+        click.echo(f"{outcome:<12} {people:>10,}")
+    click.echo(f"\n{'mean of':<28} {'members':>12} {'everyone':>12}")
+    for row in found["profile"][:15]:
+        click.echo(f"{row['column']:<28} {row['members']:>12,.2f} {row['everyone']:>12,.2f}")
+
+
+@audience.command("changes")
+@click.argument("name")
+@with_options
+def changes_command(name, root, conf_dir, env, text, as_json) -> None:
+    """How many entered and exited the audience NAME on each day, and why; never who."""
+    job = opened(root, conf_dir, env, text)
+    rows = job.lake.read("activation.changes").where(f"audience = '{name}' AND as_of <= '{job.as_of}'")
+    found = rows.groupBy("as_of", "change", "reason").count().orderBy("as_of", "change", "reason").collect()
+    if as_json:
+        click.echo(json.dumps([row.asDict() for row in found], indent=1, default=str))
+        return
+    for row in found:
+        click.echo(f"{row['as_of']}  {row['change']:<8} {row['reason']:<12} {row['count']:>10,}")
+
+
+@audience.command("reconcile")
+@click.argument("destination")
+@click.option("--receiver", required=True, help="what the receiver holds: CSV, JSON lines or Parquet")
+@with_options
+def reconcile_command(destination, receiver, root, conf_dir, env, text, as_json) -> None:
+    """Compare what a receiver holds with what was sent to DESTINATION; ends with 1 where they differ."""
+    from cdp_spark.activation.drift import reconciled
+
+    job = opened(root, conf_dir, env, text)
+    _known("destination", destination, job.conf.destinations)
+    found = reconciled(job, destination, receiver)
+    if as_json:
+        click.echo(json.dumps(found, indent=1))
+    for unit, row in () if as_json else found.items():
+        click.echo(f"{unit}: {row['held']:,} held, {row['missing']:,} missing there, {row['unexpected']:,} unexpected")
+    if any(row["missing"] or row["unexpected"] for row in found.values()):
+        raise click.exceptions.Exit(1)
+
+
+@audience.command("policy")
+@click.option("--exports", required=True, help="root of the deliveries: s3://bucket/prefix")
+@click.option("--reader", is_flag=True, help="for who fetches the deliveries, not for who makes them")
+def policy_command(exports: str, reader: bool) -> None:
+    """The least that AWS IAM must allow for deliveries below a place, as a policy document."""
+    from cdp_spark.activation.policy import policy
+
+    click.echo(json.dumps(policy(exports, reader=reader), indent=1))

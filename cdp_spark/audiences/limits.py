@@ -1,0 +1,81 @@
+"""Who has heard enough, bought lately, or must not be addressed at all? People to leave out, whatever the condition."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import date, datetime, timedelta
+from functools import reduce
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from cdp_spark.config.activation import Audience, Cap, Purpose
+from cdp_spark.gold.people import heirs, with_person
+from cdp_spark.governance.consent import consent_state
+
+CONTACT = r"^[a-z]+_sent$"  # kinds of silver.interactions: email_sent, sms_sent, push_sent, ...
+
+
+def contacts(
+    interactions: DataFrame,
+    sent: DataFrame,
+    deliveries: DataFrame,
+    members: DataFrame,
+    channels: dict[str, str],
+    day: date,
+) -> DataFrame:
+    """One row per current person, day and channel on which somebody was contacted before `day`.
+
+    A contact is an interaction whose kind ends in _sent, or a row added at a destination that declares a channel
+    (channels: destination -> channel). Both on one day by one channel are one contact.
+    """
+    told = interactions.where(F.col("kind").rlike(CONTACT) & ~F.col("deleted"))
+    told = told.select(
+        "subject_key", F.to_date("event_time").alias("day"), F.coalesce("channel", "kind").alias("channel")
+    )
+    found = with_person(told, members).select("person_id", "day", "channel")
+    if channels:
+        of = F.create_map(*(F.lit(part) for pair in channels.items() for part in pair))
+        dated = deliveries.where("status = 'confirmed'").select(
+            "destination", "delivery_id", F.col("date").alias("day")
+        )
+        added = sent.where("op = 'add'").join(dated, ["destination", "delivery_id"]).join(heirs(members), "person_id")
+        rows = added.select(F.col("now").alias("person_id"), "day", of[F.col("destination")].alias("channel"))
+        found = found.unionByName(rows.where("channel IS NOT NULL"))
+    return found.where(F.col("day") < F.lit(day)).distinct()
+
+
+def capped(contacts: DataFrame, caps: Iterable[Cap], day: date) -> DataFrame:
+    """person_id of who had `contacts` contacts or more within the `days` days before `day`, for any of the caps."""
+    counts = [F.count_if(F.col("day") >= F.lit(day - timedelta(days=cap.days))) >= cap.contacts for cap in caps]
+    full = reduce(lambda a, b: a | b, counts)
+    return contacts.groupBy("person_id").agg(full.alias("_full")).where("_full").select("person_id")
+
+
+def bought(orders: DataFrame, members: DataFrame, as_of: date, days: int) -> DataFrame:
+    """person_id of who paid for something within `days` days before `as_of`, as far as known then."""
+    start, end = F.lit(as_of - timedelta(days=days)).cast("timestamp"), F.lit(as_of).cast("timestamp")
+    rows = orders.where((F.col("status") == "paid") & (F.col("event_time") >= start) & (F.col("event_time") < end))
+    return (
+        with_person(rows.where((F.col("known_at") < end) & ~F.col("deleted")), members).select("person_id").distinct()
+    )
+
+
+def suppressed(
+    facts: DataFrame, identifiers: DataFrame, members: DataFrame, lists: Iterable[str], run_at: datetime
+) -> DataFrame:
+    """person_id of who stands on one of the suppression lists: a refusal under the list's name."""
+    asked = {name: Purpose(description="suppression list", basis="legitimate_interest") for name in lists}
+    state = consent_state(facts, identifiers, members, asked, run_at)
+    return state.where("NOT granted").select("person_id").distinct()
+
+
+def order(audiences: dict[str, Audience]) -> list[str]:
+    """Names so that each follows those it excludes, else by priority, then by name; `cdp check` refuses circles."""
+    found: list[str] = []
+    left = sorted(audiences, key=lambda name: (audiences[name].priority, name))
+    while left:
+        ready = next(name for name in left if not set(audiences[name].exclude.audiences) & set(left))
+        found.append(ready)
+        left.remove(ready)
+    return found

@@ -1,0 +1,70 @@
+"""Which tables of identity belong together? The row that each complete run leaves last, and what may build on it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+
+from pyspark.sql import DataFrame
+
+from cdp_spark.config.source import Identity
+from cdp_spark.identity.incremental import Base
+from cdp_spark.identity.people import Resolved
+from cdp_spark.job import Job
+from cdp_spark.lake import Lake
+
+ALGORITHM = 1  # raised where the same rules would give other people
+NOT_RULES = {"engine", "local_max_edges", "incremental", "plan", "households", "matching"}  # how, not who
+PINNED = ("edges", "components", "violations", "anchors", "members", "changes")
+
+
+def rules_hash(rules: Identity) -> str:
+    """SHA-256 of everything in conf/identity.yml that decides who is who on given identifiers, matches and links."""
+    said = rules.model_dump(mode="json", exclude=NOT_RULES) | {"algorithm": ALGORITHM}
+    return hashlib.sha256(json.dumps(said, sort_keys=True).encode()).hexdigest()
+
+
+def last_run(lake: Lake) -> dict | None:
+    """The newest row of identity.runs; None before the first complete run."""
+    row = lake.read("identity.runs").orderBy("recorded_at", ascending=False).first()
+    return row.asDict() if row else None
+
+
+def base_of(lake: Lake, rules: Identity) -> Base | None:
+    """What an incremental run may build on; None where a full run is due.
+
+    That is so before the first run, after rules changed, and where components or violations are not those that the last
+    complete run wrote: a crash between tables, an erasure, a restore or an OPTIMIZE came between.
+    """
+    last = last_run(lake)
+    if last is None or last["rules_hash"] != rules_hash(rules):
+        return None
+    names = ("identity.components", "identity.violations")
+    if any(lake.version(name) != last["versions"].get(name) for name in names):
+        return None
+    return Base(*(lake.read(name) for name in names))
+
+
+def row_of_run(job: Job, found: Resolved) -> DataFrame:
+    """One row: the versions that belong together, the rules' hash, and what was recomputed."""
+    versions = {f"identity.{name}": job.lake.version(f"identity.{name}") for name in PINNED}
+    moment = job.run_at.replace(tzinfo=None)
+    row = (job.as_of, job.run_id, moment, rules_hash(job.conf.identity), versions, found.work)
+    return job.spark.createDataFrame([row], job.lake.read("identity.runs").schema)
+
+
+def published(lake: Lake, name: str) -> DataFrame:
+    """A table of identity for readers outside a run: never that of a run that died between its tables.
+
+    The newest version, unless it was written by a resolve that left no row in identity.runs: then the pinned one, and
+    no row at all before the first complete run.
+    """
+    last = last_run(lake)
+    if last is None:
+        return lake.read(name).limit(0)
+    writers = lake.commits(name).orderBy("version", ascending=False).selectExpr(
+        "get_json_object(userMetadata, '$.run_id') AS run_id", "get_json_object(userMetadata, '$.step') AS step"
+    )  # fmt: skip
+    newest = writers.where("step = 'resolve'").first()
+    dead = newest is not None and newest["run_id"] != last["run_id"]
+    return lake.read(name, last["versions"][name] if dead else None)

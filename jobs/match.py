@@ -1,0 +1,15 @@
+"""Find records that are one person though they share no identifier; keep a newly trained model."""
+
+from cdp_spark.identity.matching.match import match
+from cdp_spark.job import Job
+from cdp_spark.runner import main
+from ml.train import keep_matching
+
+
+def run(job: Job) -> None:
+    if model := match(job):
+        keep_matching(job, model)
+
+
+if __name__ == "__main__":
+    main(run)

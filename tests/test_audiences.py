@@ -1,0 +1,204 @@
+"""Who is left out and why, in which order, when they came and went, and that nobody gets in by another way."""
+
+from __future__ import annotations
+
+import ast
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from pyspark.sql import functions as F
+
+from cdp_spark.audiences.build import build
+from cdp_spark.audiences.limits import capped, contacts, order
+from cdp_spark.audiences.write import write
+from cdp_spark.config.activation import Audience, Quiet
+from cdp_spark.governance.consent import permitted
+from jobs import audiences as audiences_job
+from tests.conftest import ROOT
+from tests.forty import DAY, PEOPLE, on, put, says
+from tests.tables import table
+
+BASE = {"description": "", "owner": "", "purpose": "marketing_email", "where": "true"}
+
+
+def with_audiences(job, **bodies):
+    found = {name: Audience.model_validate(BASE | body) for name, body in bodies.items()}
+    return type(job)(**{**vars(job), "conf": job.conf.model_copy(update={"audiences": found})})
+
+
+def test_everybody_is_left_out_for_one_reason(job):
+    """p00 said no, p29 nothing; p01-p03 bought, p04 p05 heard enough, p06 is on a list; the best ten of the rest."""
+    at = F.lit("2026-05-28").cast("timestamp")
+    keys = [(f"crm|{p}", p) for p in PEOPLE]
+    people = job.spark.createDataFrame(keys, "subject_key string, record_id string").withColumn("event_time", at)
+    buys = people.where("record_id IN ('p01', 'p02', 'p03')").withColumn("status", F.lit("paid"))
+    put(job.lake, "silver.orders", buys, on=DAY.replace(day=1))
+    mails = people.where("record_id IN ('p04', 'p05')").crossJoin(job.spark.range(3).toDF("n"))
+    mails = mails.withColumns({"kind": F.lit("email_sent"), "channel": F.concat(F.lit("c"), "n"),
+                               "record_id": F.concat("record_id", "n")})  # fmt: skip
+    put(job.lake, "silver.interactions", mails, on=DAY.replace(day=1))
+    listed = job.lake.read("silver.consents").where("record_id = 'cp06'")
+    listed = listed.withColumns({"purpose": F.lit("rivals"), "status": F.lit("denied"), "record_id": F.lit("l1"),
+                                 "ingest_date": F.lit(DAY)})  # fmt: skip
+    job.lake.write("silver.consents", listed, on=DAY)
+    profiles = job.lake.read("gold.profiles").withColumn("points", F.substring("person_id", 2, 2).cast("double"))
+    job.lake.write("gold.profiles", profiles)
+    here = with_audiences(
+        job,
+        vip={"where": "tier = 'gold'", "caps": [{"contacts": 3, "days": 7}], "competes": "mail", "priority": 1,
+             "exclude": {"bought_days": 14, "suppression": ["rivals"]}, "seed": {"by": "points", "size": 10}},
+        rest={"competes": "mail", "priority": 2},
+        quiet={"where": "points < 12", "exclude": {"audiences": ["vip"]}, "min_size": 100},
+    )  # fmt: skip
+    built = build(here)
+    found = {(r["audience"], r["outcome"], r["people"]) for r in built.funnels.collect() if r["people"]}
+    assert found == {
+        ("vip", "condition", 10), ("vip", "permission", 2), ("vip", "cap", 2), ("vip", "exclusion", 4),
+        ("vip", "seed", 12), ("vip", "member", 10),
+        ("rest", "permission", 2), ("rest", "priority", 10), ("rest", "member", 28),
+        ("quiet", "condition", 28), ("quiet", "permission", 1), ("quiet", "min_size", 11),
+    }  # fmt: skip
+    inside = {r["person_id"] for r in built.members.where("audience = 'vip'").collect()}
+    assert inside == {f"p{i}" for i in range(19, 29)}
+    assert not {r["audience"] for r in built.members.collect()} - {"vip", "rest"}
+
+
+def test_who_came_and_went_and_why(job):
+    days = [DAY + timedelta(n) for n in range(3)]
+    audiences_job.run(job)
+    profiles = job.lake.read("gold.profiles")
+    tier = F.when(F.col("person_id") == "p02", "tin").otherwise(F.col("tier"))
+    job.lake.write("gold.profiles", profiles.withColumn("tier", tier).where("person_id <> 'p03'"))
+    says(job, "p01", "withdrawn", days[1])
+    audiences_job.run(on(job, days[1]))
+    says(job, "p01", "granted", days[2])
+    for _ in range(2):  # a second run of a day says the same
+        audiences_job.run(on(job, days[2]))
+    rows = job.lake.read("activation.changes").collect()
+    told = {(str(r["as_of"]), r["person_id"], r["change"], r["reason"]) for r in rows if r["as_of"] != job.as_of}
+    assert told == {
+        ("2026-06-02", "p01", "exited", "permission"),
+        ("2026-06-02", "p02", "exited", "condition"),
+        ("2026-06-02", "p03", "exited", "gone"),
+        ("2026-06-03", "p01", "entered", "condition"),
+    }
+    assert sum(r["as_of"] == job.as_of for r in rows) == 28
+
+
+def test_the_writer_shuts_out_who_may_not_be_addressed(job):
+    """Rows of somebody who was judged fit before the word came: the writer asks again."""
+    built = build(job)
+    built = built._replace(members=built.members.localCheckpoint())
+    says(job, "p10", "withdrawn", DAY)
+    write(job, built)
+    inside = {r["person_id"] for r in job.lake.read("activation.members").where("left IS NULL").collect()}
+    assert len(inside) == 27 and "p10" not in inside
+
+
+def test_permitted_asks_for_the_purpose_of_each_row(spark):
+    rows = table(spark, "person_id string | purpose string\n ann | mail\n ann | ads\n bob | mail\n cyn | mail")
+    state = table(spark, "person_id string | purpose string | granted boolean\n ann | mail | true\n bob | mail | false")
+    assert [tuple(r) for r in permitted(rows, state).collect()] == [("ann", "mail")]
+
+
+def test_contacts_count_days_and_channels_and_follow_merges(spark):
+    interactions = table(
+        spark,
+        """
+        subject_key string | kind string | channel string | event_time timestamp | deleted boolean
+        k1                 | email_sent  | email          | 2026-05-30           | false
+        k1                 | email_sent  | email          | 2026-05-30           | false
+        k1                 | email_open  | email          | 2026-05-29           | false
+        k1                 | sms_sent    |                | 2026-05-30           | false
+        k2                 | email_sent  | email          | 2026-05-31           | false
+        """,
+    )
+    members = table(
+        spark,
+        """
+        subject_key string | person_id string | valid_from date | valid_to date
+        k1                 | ann              | 2026-01-01      |
+        k2                 | old              | 2026-01-01      | 2026-05-01
+        k2                 | ann              | 2026-05-01      |
+        """,
+    )
+    sent = table(
+        spark,
+        "destination string | delivery_id string | op string | person_id string\n crm | d1 | add | old\n"
+        "crm | d2 | add | ann\n ads | d1 | add | ann",
+    )
+    deliveries = table(
+        spark,
+        "destination string | delivery_id string | status string | date date\n crm | d1 | confirmed | 2026-05-20\n"
+        "crm | d2 | confirmed | 2026-05-31\n ads | d1 | confirmed | 2026-05-20",
+    )
+    found = contacts(interactions, sent, deliveries, members, {"crm": "email"}, DAY)
+    assert {(r["person_id"], str(r["day"]), r["channel"]) for r in found.collect()} == {
+        ("ann", "2026-05-30", "email"), ("ann", "2026-05-30", "sms_sent"), ("ann", "2026-05-20", "email"),
+    }  # fmt: skip
+    caps = [Audience.model_validate(BASE | {"caps": [{"contacts": n, "days": d}]}).caps for n, d in ((3, 30), (3, 7))]
+    assert [capped(found, cap, DAY).count() for cap in caps] == [1, 0]
+
+
+@pytest.mark.parametrize(
+    ("start", "end", "zone", "hours"),
+    [
+        ("21:00", "08:00", "UTC", {21, 22, 23, 0, 1, 2, 3, 4, 5, 6, 7}),
+        ("12:00", "14:00", "UTC", {12, 13}),
+        ("12:00", "14:00", "Europe/Berlin", {10, 11}),
+    ],
+)
+def test_quiet_hours(start, end, zone, hours):
+    quiet = Quiet(start=start, end=end, zone=zone)
+    assert {h for h in range(24) if quiet.holds(datetime(2026, 6, 1, h, tzinfo=UTC))} == hours
+
+
+def test_audiences_follow_those_they_exclude():
+    bodies = {"a": {"exclude": {"audiences": ["b"]}, "priority": 1}, "b": {"priority": 9}, "c": {"priority": 5}}
+    assert order({name: Audience.model_validate(BASE | body) for name, body in bodies.items()}) == ["c", "b", "a"]
+
+
+def calls(tree: ast.AST, name: str) -> list[ast.Call]:
+    found = [node for node in ast.walk(tree) if isinstance(node, ast.Call)]
+    return [c for c in found if getattr(c.func, "attr", getattr(c.func, "id", None)) == name]
+
+
+def functions_with(predicate) -> set[str]:
+    found = set()
+    for package in ("cdp_spark", "ml", "jobs"):
+        for path in (ROOT / package).rglob("*.py"):
+            tree = ast.parse(path.read_text())
+            for node in tree.body:
+                if predicate(node):
+                    found.add(f"{path.relative_to(ROOT)}:{getattr(node, 'name', 'module')}")
+    return found
+
+
+def writes(*tables: str):
+    def predicate(node) -> bool:
+        first = [c.args[0] for c in calls(node, "write") if c.args]
+        return any(isinstance(arg, ast.Constant) and arg.value in tables for arg in first)
+
+    return predicate
+
+
+def test_members_and_deliveries_have_one_way_in():
+    """The writer of members asks for permission itself; rows leave only through `plan`, which does so too."""
+    writer = {"cdp_spark/audiences/write.py:write"}
+    assert functions_with(writes("activation.members", "activation.changes")) == writer
+    source = ast.parse((ROOT / "cdp_spark/audiences/write.py").read_text())
+    assert calls(source, "permitted") and calls(source, "permission")
+    deliver = "cdp_spark/activation/deliver.py"
+    assert functions_with(writes("activation.sent")) == {f"{deliver}:_make", f"{deliver}:_post"}
+    made = functions_with(lambda node: not isinstance(node, ast.ClassDef) and bool(calls(node, "Plan")))
+    assert made == {f"{deliver}:plan"}
+    tree = ast.parse((ROOT / deliver).read_text())
+    bodies = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
+    assert calls(bodies["plan"], "members") and calls(bodies["members"], "consented")
+    # what turns rows into files or requests is called from nowhere else
+    for name, users in {"manifest": {f"{deliver}:_make"}, "send": {f"{deliver}:_post"}}.items():
+        assert functions_with(lambda node, name=name: bool(calls(node, name))) == users
+    openers = functions_with(lambda node: bool(calls(node, "urlopen")))
+    assert openers - {"cdp_spark/jars.py:download", "cdp_spark/jars.py:_download"} <= {
+        "cdp_spark/activation/http.py:_once"
+    } | {name for name in openers if name.startswith("cdp_spark/jars.py")}

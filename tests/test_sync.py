@@ -1,0 +1,171 @@
+"""What a receiver holds after every delivery: all who may be there, nobody who may not, whatever changed in between."""
+
+from __future__ import annotations
+
+import csv
+import hashlib
+import io
+import json
+import random
+from datetime import timedelta
+from pathlib import Path
+
+import pytest
+from pyspark.sql import functions as F
+
+from cdp_spark.activation import ledger
+from cdp_spark.activation.content import content
+from cdp_spark.activation.deliver import deliver_all
+from cdp_spark.config.activation import Destination
+from cdp_spark.config.leaving import problems
+from jobs import audiences as audiences_job
+from tests.forty import DAY, on, says, sha, with_destinations
+
+MIRROR = Destination(
+    description="", protocol="s3_files", audiences=["a"], sync="mirror", prefix="x", normalisers="meta_2026_11",
+    fields={"EMAIL": {"column": "email", "normaliser": "email"}, "PHONE": {"column": "phone", "normaliser": "phone"},
+            "FN": {"column": "first_name", "normaliser": "given_name"}},
+)  # fmt: skip
+MOVED = ("p03@x.org", "p04@x.org", "p05@x.org")
+PHONES = ["+442079460958", "+442079460959", None]
+
+
+def world(seed: int) -> list[list[tuple]]:
+    """Four days of one small list: (person, email, phone, first name); shared values, changes, leavers, returners."""
+    draw = random.Random(seed)
+    people = [f"p{i}" for i in range(5)]
+    days = []
+    for _ in range(4):
+        inside = [p for p in people if draw.random() < 0.7]
+        days.append([(p, draw.choice(["a@x.org", "b@x.org", f"{p}@x.org"]), draw.choice(PHONES),
+                      draw.choice(["Ada", "Bo"])) for p in inside])  # fmt: skip
+    return days
+
+
+def test_mirrors_follow_any_history(spark):
+    """Sixty lists in one frame (each an audience of its own), four deliveries, a receiver who removes first."""
+    worlds = {f"w{seed}": world(seed) for seed in range(60)}
+    lake = spark.createDataFrame([], "audience string, person_id string, row_id string, values map<string,string>, "
+                                     "op string, destination string, delivery_id string, sequence int, "
+                                     "normalisers string, reason string, sent_at timestamp")  # fmt: skip
+    receiver: dict[str, dict[tuple, int]] = {name: {} for name in worlds}
+    names = list(MIRROR.fields)
+    for day in range(4):
+        rows = [(name, *row) for name, days in worlds.items() for row in days[day]]
+        frame = spark.createDataFrame(rows, "audience string, person_id string, email string, phone string, "
+                                            "first_name string")  # fmt: skip
+        now = content(frame, MIRROR, "GB").localCheckpoint()
+        done = spark.createDataFrame([("m", f"d{i}", "confirmed") for i in range(day)] + [("m", "no", "intent")],
+                                     "destination string, delivery_id string, status string")  # fmt: skip
+        before = ledger.held(lake, done, "m", seen_before_confirmed=False).localCheckpoint()
+        found = ledger.changes(now, before, MIRROR)
+        for row in found.removes.collect():
+            gone = {(f, row[f]) for f in names if row[f]}
+            assert gone and row["FN"] is None
+            for pair in gone:
+                receiver[row["_audience"]].pop(pair, None)
+        for row in found.adds.collect():
+            receiver[row["_audience"]] |= {(f, row[f]): day for f in names[:2] if row[f]}
+        about = {"destination": "m", "delivery_id": f"d{day}", "sequence": day + 1, "sent_at": None}
+        rows = ledger.entries(found, MIRROR, names, about).withColumn("sent_at", F.lit(None).cast("timestamp"))
+        lake = lake.unionByName(rows).localCheckpoint()
+        for name, days in worlds.items():
+            wanted = {("EMAIL", sha(email)) for _, email, _, _ in days[day]}
+            wanted |= {("PHONE", sha(phone[1:])) for _, _, phone, _ in days[day] if phone}
+            assert set(receiver[name]) == wanted, (name, day)
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"sync": "mirror", "fields": {"tier": {"column": "tier"}}}, "needs fields that name a row"),
+        ({"sync": "mirror", "fields": {"email": {"column": "email"}}, "key": ["email"],
+          "may_leave": ["direct"]}, "the ledger of sent values keeps none"),
+        ({"fields": {"person_id": {"column": "person_id"}}, "key": ["persn_id"]}, "did you mean 'person_id'"),
+        ({"sync": "mirror", "protocol": "http", "http": {"endpoint": "crmm"},
+          "fields": {"person_id": {"column": "person_id"}}}, "did you mean 'crm'"),
+    ],
+)  # fmt: skip
+def test_a_destination_that_could_not_remove_is_refused(conf, changes, told):
+    env = conf.env.model_copy(update={"endpoints": {"crm": "http://127.0.0.1:1/"}})
+    base = {"description": "", "protocol": "s3_files", "audiences": ["winback"], "prefix": "x"}
+    found = problems(conf.model_copy(update={"env": env}), "x.yml", Destination.model_validate(base | changes))
+    assert told in "\n".join(found)
+
+
+def history(folder: Path, pointer: dict | None = None) -> list[dict]:
+    """Manifests from the first to the one in force, as a reader walks them who knows the pointer only."""
+    told, found = pointer or json.loads((folder / "latest.json").read_text()), []
+    while told:
+        body = (folder / told["manifest"]).read_bytes()
+        assert hashlib.sha256(body).hexdigest() == told["manifest_sha256"]
+        found.append(json.loads(body))
+        told = found[-1]["previous"]
+    return found[::-1]
+
+
+def rows_of(folder: Path, manifest: dict, operation: str) -> list[dict]:
+    text = [(folder / f["path"]).read_text() for f in manifest["files"] if f["operation"] == operation]
+    return [row for one in text for row in csv.DictReader(io.StringIO(one))]
+
+
+def test_a_mirror_removes_by_what_was_sent(job):
+    """A changed e-mail, a withdrawal, an erasure and a new normaliser set; removals come first in the manifest."""
+    ads = {"email": {"column": "email", "normaliser": "email"}}
+    fields = {"ads": {"sync": "mirror", "normalisers": "google_2026_11", "fields": ads}}
+    first = with_destinations(job, fields)
+    audiences_job.run(first)
+    deliver_all(first)
+    folder = Path(job.exports) / "ads"
+    profiles = job.lake.read("gold.profiles")
+    changed = F.when(F.col("person_id") == "p03", "p.03@gmail.com").otherwise(F.col("email"))
+    job.lake.write("gold.profiles", profiles.withColumn("email", changed).where("person_id <> 'p04'"))
+    says(job, "p05", "withdrawn", DAY + timedelta(1))
+    second = on(first, DAY + timedelta(1))
+    audiences_job.run(second)
+    deliver_all(second)
+    base, difference = history(folder)
+    assert base["previous"] is None and [f["operation"] for f in difference["files"]] == ["remove", "upsert"]
+    assert {r["email"] for r in rows_of(folder, difference, "remove")} == {
+        sha(f"p{i}@x.org") for i in ("03", "04", "05")
+    }
+    assert [r["email"] for r in rows_of(folder, difference, "upsert")] == [sha("p03@gmail.com")]
+    deliver_all(second)
+    assert len(history(folder)) == 2
+    fields["ads"]["normalisers"] = "meta_2026_11"  # keeps the dots of Gmail: another hash of the same person
+    third = on(with_destinations(job, fields), DAY + timedelta(2))
+    deliver_all(third)
+    last = history(folder)[-1]
+    assert [r["email"] for r in rows_of(folder, last, "remove")] == [sha("p03@gmail.com")]
+    assert [r["email"] for r in rows_of(folder, last, "upsert")] == [sha("p.03@gmail.com")]
+    says(job, "p05", "granted", DAY + timedelta(3))  # and back again
+    fourth = on(third, DAY + timedelta(3))
+    audiences_job.run(fourth)
+    deliver_all(fourth)
+    last = history(folder)[-1]
+    assert [r["email"] for r in rows_of(folder, last, "upsert")] == [sha("p05@x.org")] and last["rows"] == 1
+
+
+def test_upsert_keeps_who_left_and_removes_who_said_no_or_was_merged(job):
+    fields = {"person_id": {"column": "person_id"}, "tier": {"column": "tier"}}
+    first = with_destinations(job, {"crm": {"sync": "upsert", "fields": fields}})
+    audiences_job.run(first)
+    deliver_all(first)
+    lake, next_day = job.lake, DAY + timedelta(1)
+    tier = F.when(F.col("person_id").isin("p06", "p07"), "tin").otherwise(F.col("tier"))  # both leave the audience
+    lake.write("gold.profiles", lake.read("gold.profiles").withColumn("tier", tier).where("person_id <> 'p08'"))
+    merged = lake.read("identity.members").where("person_id = 'p08'")
+    old = merged.withColumn("valid_to", F.lit(next_day))
+    new = merged.withColumns({"person_id": F.lit("p09"), "valid_from": F.lit(next_day)})
+    rest = lake.read("identity.members").where("person_id <> 'p08'")
+    lake.write("identity.members", rest.unionByName(old).unionByName(new))
+    says(job, "p07", "withdrawn", next_day)
+    second = on(first, next_day)
+    audiences_job.run(second)
+    deliver_all(second)
+    folder = Path(job.exports) / "crm"
+    _, difference = history(folder)
+    assert {r["person_id"] for r in rows_of(folder, difference, "remove")} == {"p07", "p08"}
+    assert rows_of(folder, difference, "upsert") == []
+    gone = lake.read("activation.sent").where("op = 'remove'").collect()
+    assert {r["values"]["person_id"] for r in gone} == {"p07", "p08"}
