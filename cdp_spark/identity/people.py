@@ -52,7 +52,8 @@ def resolved(
     identity.members and .anchors as they stand (empty before the first run).  base: what an earlier run with the same
     rules left; given it, only components that it touches are recomputed, and the result equals the one without it.
     """
-    keys = identifiers.select("subject_key").distinct().localCheckpoint()
+    # a column of its own by its alias: Spark fails to join a checkpoint with deeper plans over the same table's column
+    keys = identifiers.select(F.col("subject_key").alias("subject_key")).distinct().localCheckpoint()
     good = guarded(identifiers, matches, links, keys, rules, as_of)
     good = good._replace(edges=good.edges.persist(StorageLevel.MEMORY_AND_DISK), cannot=good.cannot.localCheckpoint())
     refuse_collisions(good.edges, keys)

@@ -15,6 +15,7 @@ from cdp_spark.lake import Lake
 
 ALGORITHM = 1  # raised where the same rules would give other people
 NOT_RULES = {"engine", "local_max_edges", "incremental", "plan", "households", "matching"}  # how, not who
+BY_RESOLVE = "get_json_object(userMetadata, '$.step') = 'resolve'"
 PINNED = ("edges", "components", "violations", "anchors", "members", "changes")
 
 
@@ -56,15 +57,13 @@ def row_of_run(job: Job, found: Resolved) -> DataFrame:
 def published(lake: Lake, name: str) -> DataFrame:
     """A table of identity for readers outside a run: never that of a run that died between its tables.
 
-    The newest version, unless it was written by a resolve that left no row in identity.runs: then the pinned one, and
-    no row at all before the first complete run.
+    The newest version, unless a resolve that left no row in identity.runs wrote since the last one that did: then the
+    version which that one pinned, and no row at all before the first complete run.
     """
     last = last_run(lake)
     if last is None:
         return lake.read(name).limit(0)
-    writers = lake.commits(name).orderBy("version", ascending=False).selectExpr(
-        "get_json_object(userMetadata, '$.run_id') AS run_id", "get_json_object(userMetadata, '$.step') AS step"
-    )  # fmt: skip
-    newest = writers.where("step = 'resolve'").first()
-    dead = newest is not None and newest["run_id"] != last["run_id"]
-    return lake.read(name, last["versions"][name] if dead else None)
+    pinned = last["versions"][name]
+    later = lake.version(name) - pinned
+    dead = later > 0 and not lake.commits(name, later).where(BY_RESOLVE).isEmpty()
+    return lake.read(name, pinned if dead else None)
