@@ -58,18 +58,6 @@ STEPS = (
         ),
     ),
     Step(
-        "health",
-        "why records are one person, and whether the identity graph is well",
-        (
-            "silver.identifiers",
-            "identity.edges",
-            "identity.violations",
-            "identity.members",
-            "identity.changes",
-        ),
-        ("identity.evidence", "identity.health"),
-    ),
-    Step(
         "profile",
         "one golden record a person",
         ("silver.customers", "silver.identifiers", "identity.members"),
@@ -80,6 +68,18 @@ STEPS = (
         "who lives together: people who share an address, a phone or a device",
         ("gold.profiles", "silver.identifiers", "identity.members"),
         ("identity.households",),
+    ),
+    Step(
+        "health",
+        "why records are one person, and whether the identity graph is well",
+        (
+            "silver.identifiers",
+            "identity.edges",
+            "identity.violations",
+            "identity.members",
+            "identity.changes",
+        ),
+        ("identity.evidence", "identity.health"),
     ),
     Step(
         "features",
