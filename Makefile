@@ -8,7 +8,7 @@ export SPARK_LOCAL_IP := 127.0.0.1
 export PYSPARK_PYTHON := $(abspath $(BIN)/python)
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: help setup check-tools jars jars-s3 demo test real real-ml bench lint lock clean
+.PHONY: help setup check-tools jars jars-s3 demo test real real-ml bench bench-identity lint lock clean
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
@@ -67,6 +67,9 @@ test-faults: jars-s3 ## every write of every step killed before, during and afte
 
 real-ml: $(STAMP) ## models on real tables in ../shared/data, where they are there, beside what they have to reach
 	$(BIN)/python -W ignore -m tests.real.ml
+
+bench-identity: setup ## components against plain GraphFrames, ratios in one run (EDGES="1000000 4000000")
+	$(BIN)/python -m tests.benchmarks.identity --edges $(or $(EDGES),1000000 4000000)
 
 lint: $(STAMP) ## ruff
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

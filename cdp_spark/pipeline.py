@@ -64,6 +64,24 @@ STEPS = (
         ("gold.profiles",),
     ),
     Step(
+        "households",
+        "who lives together: people who share an address, a phone or a device",
+        ("gold.profiles", "silver.identifiers", "identity.members"),
+        ("identity.households",),
+    ),
+    Step(
+        "health",
+        "why records are one person, and whether the identity graph is well",
+        (
+            "silver.identifiers",
+            "identity.edges",
+            "identity.violations",
+            "identity.members",
+            "identity.changes",
+        ),
+        ("identity.evidence", "identity.health"),
+    ),
+    Step(
         "features",
         "what was known of each person before the run's cut-off",
         ("silver.events", "silver.orders", "silver.interactions", "identity.members", "gold.profiles"),

@@ -160,11 +160,22 @@ def _distinct(conf: Conf, root: Path) -> list[str]:
     return found
 
 
+def _households(conf: Conf, root: Path) -> list[str]:
+    found = []
+    for name, rule in conf.identity.households.rules.items():
+        where = f"{root / 'identity.yml'}, households.rules.{name}"
+        columns = conf.tables["gold.profiles"].columns
+        found += [unknown(where, "column of gold.profiles", c, columns) for c in rule.columns if c not in columns]
+        if rule.namespace and rule.namespace not in conf.identity.identifiers:
+            found.append(unknown(where, "namespace", rule.namespace, conf.identity.identifiers))
+    return found
+
+
 def problems(conf: Conf, root: Path) -> list[str]:
     """Every mistake between the files of a deployment; [] where it is sound."""
     found = []
     for name, source in conf.sources.items():
         found += _source(conf, str(root / "sources" / f"{name}.yml"), source)
-    for part in (_matching, _namespaces, _distinct, _features, _audiences, _destinations):
+    for part in (_matching, _namespaces, _distinct, _households, _features, _audiences, _destinations):
         found += part(conf, root)
     return found

@@ -8,6 +8,7 @@ from typing import Annotated, Any, Literal
 from pydantic import BeforeValidator, Field, model_validator
 
 from cdp_spark.config.contract import Check, Duration, Name, Normaliser, Strict
+from cdp_spark.config.households import Households
 from cdp_spark.config.identity import BLOCKED_PATTERNS, BLOCKED_VALUES, Plan
 from cdp_spark.config.matching import Matching
 
@@ -140,6 +141,7 @@ class Identity(Strict):
     max_value_chars: int = Field(1_000, ge=10, description="a longer value is no identifier")
     distinct_sources: tuple[str, ...] = Field((), description="two records of such a source are never one person")
     matching: Matching = Matching()
+    households: Households = Households()
     match_priority: int = Field(60, ge=1, description="of probabilistic links beside the identifiers' priorities")
     match_min_score: float | None = Field(None, description="a weaker probabilistic link is refused")
     exact_max_links: int = Field(500_000, ge=1, description="a component that breaks a limit is cut exactly up to here")

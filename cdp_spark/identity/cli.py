@@ -10,7 +10,7 @@ import click
 
 @click.group()
 def identity() -> None:
-    """Who is who: judge the identity graph of a lake."""
+    """Who is who: judge, explain and watch the identity graph of a lake."""
 
 
 @identity.command()
@@ -76,6 +76,58 @@ def blocking(conf_dir: str, root: str, truth: str | None, env: str) -> None:
     for row in found:
         seen = f"{row['true_pairs']:>10,} {row['share']:>7.4f}" if truth else ""
         click.echo(f"{row['rule']:<44} {row['pairs']:>10,} {row['refused_keys']:>10,} {row['largest']:>8,} {seen}")
+
+
+@identity.command()
+@click.argument("one", metavar="ID")
+@click.argument("two", metavar="[ID2]", required=False)
+@click.option("--lake", "root", required=True, help="root of the tables")
+@click.option("--conf", "conf_dir", help="the deployment (default: the shipped conf/)")
+@click.option("--env", default="local", show_default=True, help="a name in conf/env")
+@click.option("--show-values", is_flag=True, help="identifiers in full: personal data on your screen")
+@click.option("--plot", "file", help="draw it too, to a file that ends in .svg, .png or .pdf")
+def explain(one: str, two: str | None, root: str, conf_dir: str | None, env: str, show_values: bool, file: str | None):
+    """Why is this one person? ID: a person id, one that was merged away, or a record (source|record).
+
+    With ID2, a second record: the path of evidence between the two. A BRIDGE is a link without which the person would
+    fall apart.
+    """
+    from cdp_spark.identity import ask, tree
+
+    found = ask.explained(opened(root, conf_dir, env)[0], one, two)
+    lines = tree.lines(found.rows, found.keys, show_values)
+    title = f"{found.person_id}: {len(found.rows)} links, {int(found.rows['bridge'].sum())} of them bridges"
+    click.echo("\n".join([*found.told, title, tree.text(lines)]))
+    if file:
+        try:
+            tree.plot(lines, title, file)
+        except (ValueError, OSError) as error:
+            raise click.ClickException(str(error)) from None
+
+
+@identity.command()
+@click.option("--lake", "root", required=True, help="root of the tables")
+@click.option("--conf", "conf_dir", help="the deployment (default: the shipped conf/)")
+@click.option("--env", default="local", show_default=True, help="a name in conf/env")
+@click.option("--json", "as_json", is_flag=True, help="for programs: every run")
+@click.option("--html", "file", type=click.Path(dir_okay=False), help="write a page with plots over all runs")
+def health(root: str, conf_dir: str | None, env: str, as_json: bool, file: str | None) -> None:
+    """How the identity graph is: people, sizes, changes, coverage, hubs, bridges, values to look at (by hash)."""
+    from pathlib import Path
+
+    from cdp_spark.identity import ask
+    from cdp_spark.identity.page import page
+
+    rows = ask.measures(opened(root, conf_dir, env)[0])
+    if file:
+        Path(file).write_text(page(rows), encoding="utf-8")
+    if as_json:
+        click.echo(rows.assign(as_of=rows["as_of"].astype(str)).to_json(orient="records", indent=1))
+        return
+    newest = rows[rows["as_of"] == rows["as_of"].max()]
+    click.echo(f"as of {newest['as_of'].iloc[0]}")
+    for row in newest.itertuples():
+        click.echo(f"{row.metric:<20} {row.member:<36} {row.value:>14,.4g}")
 
 
 def lake_of(root: str, conf_dir: str | None, env: str):
