@@ -191,7 +191,8 @@ def test_members_and_deliveries_have_one_way_in():
     deliver = "cdp_spark/activation/deliver.py"
     assert functions_with(writes("activation.sent")) == {f"{deliver}:_make", f"{deliver}:_post"}
     made = functions_with(lambda node: not isinstance(node, ast.ClassDef) and bool(calls(node, "Plan")))
-    assert made == {f"{deliver}:plan"}
+    # the plan of a matching run is another thing of the same name
+    assert {name for name in made if not name.startswith("cdp_spark/identity/")} == {f"{deliver}:plan"}
     tree = ast.parse((ROOT / deliver).read_text())
     bodies = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     assert calls(bodies["plan"], "members") and calls(bodies["members"], "consented")

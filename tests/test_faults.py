@@ -55,6 +55,7 @@ def published(spark, lake) -> int:
     return job_on(spark, lake, "", DAY1).lake.read("governance.runs").count()
 
 
+@LONG
 def test_a_killed_run_publishes_nothing_and_the_next_mends_it_while_a_third_waits(spark, drops, plain, tmp_path):
     lake = tmp_path / "lake"
     assert cdp(lake, drops, kill="identity.members during").returncode < 0
@@ -72,6 +73,7 @@ def test_a_killed_run_publishes_nothing_and_the_next_mends_it_while_a_third_wait
     assert contents(spark, lake) == plain
 
 
+@LONG
 def test_what_was_made_on_older_results_is_not_published(spark, drops, tmp_path):
     """A run of one step alone, or one that was stopped, leaves tables that do not belong together."""
     lake = tmp_path / "lake"

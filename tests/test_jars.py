@@ -17,7 +17,7 @@ def cache(tmp_path, monkeypatch):
 
 def test_the_lock_names_coordinates_and_hashes_and_no_host():
     found = jars.locked()
-    assert {jar.group for jar in found} == {"core", "s3"}
+    assert {jar.group for jar in found} == {"core", "jdbc", "s3"}
     assert all(jar.coordinate.count(":") == 2 for jar in found)
     assert "://" not in jars.LOCK.read_text()
 
