@@ -7,7 +7,7 @@ from datetime import date, datetime, timedelta
 
 from cdp_spark.config.models import Alerts
 from cdp_spark.governance.health import alerts
-from cdp_spark.governance.lineage import events, send
+from cdp_spark.governance.lineage import emit, events
 
 TODAY = date(2026, 1, 31)
 LIMITS = Alerts()
@@ -51,7 +51,7 @@ def write(step: str, table: str, version: int, minute: int, **reads: int) -> dic
 def test_lineage_names_what_each_step_read_and_wrote(tmp_path):
     audit = [write("profile", "gold.profiles", 7, 9, identity__members=4), write("resolve", "identity.edges", 2, 1),
              write("resolve", "identity.members", 4, 2, silver__identifiers=5, identity__members=3)]  # fmt: skip
-    send(events(audit, "shop", "s3://bucket/lake"), str(tmp_path / "events.jsonl"))
+    emit(events(audit, "shop", "s3://bucket/lake"), str(tmp_path / "events.jsonl"))
     first, second = [json.loads(line) for line in (tmp_path / "events.jsonl").read_text().splitlines()]
     assert (first["job"]["name"], second["job"]["name"]) == ("resolve", "profile")
     assert [one["name"] for one in first["inputs"]] == ["silver.identifiers"]
@@ -59,5 +59,5 @@ def test_lineage_names_what_each_step_read_and_wrote(tmp_path):
     assert second["inputs"][0]["facets"]["version"]["datasetVersion"] == "4"
     assert second["outputs"][0]["outputFacets"]["outputStatistics"]["rowCount"] == 3
     assert first["eventType"] == "COMPLETE" and first["schemaURL"].startswith("https://openlineage.io/spec/")
-    send(events(audit[::-1], "shop", "s3://bucket/lake"), str(tmp_path / "again.jsonl"))
+    emit(events(audit[::-1], "shop", "s3://bucket/lake"), str(tmp_path / "again.jsonl"))
     assert (tmp_path / "again.jsonl").read_text() == (tmp_path / "events.jsonl").read_text()

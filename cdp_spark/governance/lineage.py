@@ -60,7 +60,7 @@ def _version(version: int) -> dict:
     return {"version": dataset_version_dataset.DatasetVersionDatasetFacet(datasetVersion=str(version))}
 
 
-def send(found: list[RunEvent], to: str) -> None:
+def emit(found: list[RunEvent], to: str) -> None:
     """One JSON line an event into the file `to`, or a POST each to the server at http(s)://. Raises OSError."""
     if not to.startswith(("http://", "https://")):
         Path(to).write_text("".join(f"{Serde.to_json(event)}\n" for event in found))
@@ -87,5 +87,5 @@ def lineage(conf_dir, env, lake, drops, exports, run_id, to) -> None:
     rows = [row.asDict() for row in audit.where(audit.run_id == run_id).collect()]  # a row a write: tens
     if not rows:
         raise click.ClickException(f"no write of run {run_id!r} is in governance.audit; has it been published?")
-    send(events(rows, job.conf.base.name, job.lake.root), to)
+    emit(events(rows, job.conf.base.name, job.lake.root), to)
     click.echo(f"{len(rows)} writes of run {run_id}: {to}")
