@@ -55,7 +55,7 @@ def resolve_id(members: DataFrame, person_id: str, at: date | None = None) -> li
     span = mine.agg(F.min("valid_from").alias("begin"), F.count(F.lit(1)).alias("rows")).first()
     if not span["rows"]:
         raise UnknownIdError(
-            "no run ever gave this person id: is it one of this lake, written in full (p and 20 digits)?"
+            "no run ever gave this person id: is it one of this lake, written in full (p and 20 characters)?"
         )
     at = max(at or date.max, span["begin"])
     if not members_as_of(mine, at).isEmpty():
