@@ -17,6 +17,7 @@ from cdp_spark import session
 from cdp_spark.config.load import load
 from cdp_spark.config.models import Conf
 from cdp_spark.lake import Lake, Written
+from cdp_spark.storage import Storage
 
 
 @dataclass(frozen=True)
@@ -103,12 +104,16 @@ def start(
     settings: dict[str, str] | None = None,
     on_write: Callable[[str, Written], None] | None = None,
 ) -> Job:
-    """A job on the deployment `conf_dir`, its configuration checked before Spark starts. Raises ConfError."""
+    """A job on the deployment `conf_dir`, its configuration checked before Spark starts.
+
+    Raises ConfError, and StorageError where the lake's place cannot be reached.
+    """
     conf = load(conf_dir, env)
     root = place("lake", lake or conf.env.lake)
     spark = session.build(conf.env, s3=needs_s3(conf, root, drops, exports), jdbc=needs_jdbc(conf), settings=settings)
     run_at = run_at or datetime.now(UTC)
     run_id = run_id or f"{run_at:%Y%m%dT%H%M%S}-{uuid.uuid4().hex[:6]}"
+    Storage(spark).exists(root)  # a store that is away is told here, in words of ours, not by whatever reads first
     tables = Lake(spark, root, conf.tables, run_id=run_id, catalog=conf.env.catalog, on_write=on_write)
     return Job(
         spark=spark,
