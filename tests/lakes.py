@@ -16,7 +16,8 @@ from cdp_spark.job import Job
 from cdp_spark.lake import Lake
 from tests.conftest import ROOT
 
-RUN_FACTS = ("_landed_at", "_file", "file", "run_id", "recorded_at", "uri", "manifest_sha256", "version")
+RUN_FACTS = ("_landed_at", "_file", "file", "run_id", "recorded_at", "uri", "manifest_sha256", "version", "versions",
+             "work")  # fmt: skip
 BIN = Path(sys.executable).parent
 
 

@@ -15,8 +15,6 @@ from pathlib import Path
 ROOT = Path(__file__).parents[2]
 OUT = ROOT / "build" / "bench"
 DAY = date(2026, 1, 30)
-EXEMPT = ("governance.runs", "governance.audit")  # they tell of runs, so each run adds to them
-RUN_FACTS = ("_landed_at", "run_id", "recorded_at", "run_at")
 
 
 def tree(root: int) -> list[int]:
@@ -66,27 +64,13 @@ def measured(command: list[str], log: Path) -> tuple[float, float]:
     return time.monotonic() - begin, most
 
 
-def contents(lake: str) -> dict[str, tuple[int, int]]:
+def now(lake: str) -> dict[str, tuple[int, int]]:
     """(rows, order-free checksum) of every table, without facts of the run."""
-    from pyspark.sql import functions as F
-
     from cdp_spark import session
     from cdp_spark.config.load import load
-    from cdp_spark.governance.publish import table_names
-    from cdp_spark.job import Job
-    from cdp_spark.lake import Lake
+    from tests.lakes import contents
 
-    conf = load(ROOT / "conf")
-    tables = Lake(session.build(conf.env), lake, conf.tables)
-    job = Job(tables.spark, tables, conf, "conf", "local", DAY, None, "bench", "", "")
-    found = {}
-    for name in table_names(job):
-        if name not in EXEMPT and tables.exists(name):
-            rows = tables.read(name).drop(*RUN_FACTS)
-            text = F.to_json(F.struct(*rows.columns))
-            row = rows.agg(F.count("*").alias("n"), F.sum(F.xxhash64(text).cast("decimal(38,0)")).alias("h")).first()
-            found[name] = (row["n"], int(row["h"] or 0))
-    return found
+    return contents(session.build(load(ROOT / "conf").env), lake)
 
 
 def demo(people: int, seed: int) -> tuple[dict, float, float]:
@@ -100,12 +84,12 @@ def demo(people: int, seed: int) -> tuple[dict, float, float]:
 def rerun(people: int) -> list[str]:
     """Names of tables whose content a rerun of the same date changed."""
     out = OUT / str(people)
-    before = contents(str(out / "lake"))
+    before = now(str(out / "lake"))
     command = [str(Path(sys.executable).with_name("cdp")), "run", "--conf", "conf", "--lake", str(out / "lake")]
     command += ["--drops", str(out / "drops"), "--exports", str(out / "exports"), "--date", str(DAY)]
     seconds, _ = measured(command, OUT / f"{people}-rerun.log")
     print(f"rerun of {DAY}: {seconds:.0f} s")
-    after = contents(str(out / "lake"))
+    after = now(str(out / "lake"))
     return sorted(name for name in before if before[name] != after[name])
 
 
