@@ -9,6 +9,7 @@ from pyspark.sql import functions as F
 
 from cdp_spark.config.source import Feature
 from cdp_spark.gold.features import features, filtered, with_person
+from cdp_spark.gold.sums import exact_sum
 from tests.tables import table
 
 DAYS = [date(2026, 1, 1), date(2026, 2, 1)]
@@ -111,6 +112,15 @@ def test_filter_reaches_every_aggregate_function():
     assert sql.count("FILTER") == 2 and "COLLECT_SET(b)" in sql
     with pytest.raises(ValueError, match="not an aggregate"):
         filtered(Feature(aggregate="amount", **PAID))
+
+
+def test_sums_do_not_depend_on_the_order_of_rows(spark):
+    amounts = [0.1, 1e9, 0.7, 12.34, -1e9, 0.2]
+    assert sum(amounts) != sum(amounts[::-1])  # as floating-point numbers they do
+    total = filtered(Feature(table="silver.orders", aggregate="sum(a)", availability="known_at"))
+    frames = [spark.createDataFrame([(a,) for a in rows], "a double").coalesce(1) for rows in (amounts, amounts[::-1])]
+    for column in (F.expr(total), exact_sum("a")):
+        assert [frame.agg(column.alias("n")).first()["n"] for frame in frames] == [13.34, 13.34]
 
 
 def test_only_current_members_get_rows(spark):

@@ -11,6 +11,7 @@ from sqlglot import exp
 
 from cdp_spark.config.source import Feature
 from cdp_spark.gold.people import with_person
+from cdp_spark.gold.sums import EXACT
 from cdp_spark.job import Job
 from cdp_spark.silver.time import known_before
 
@@ -65,6 +66,7 @@ def filtered(spec: Feature) -> str:
     """`spec.aggregate` as SQL, each aggregate function in it with FILTER (WHERE `where` AND the window).
 
     count(distinct x) becomes size(collect_set(x)): Spark expands the rows once for each distinct count otherwise.
+    sum and avg add decimals: see cdp_spark/gold/sums.py.
     Raises ValueError where the expression holds no aggregate function.
     """
     tree = sqlglot.parse_one(spec.aggregate, read="spark")
@@ -81,6 +83,11 @@ def _filtered(node: exp.Expression, only: exp.Expression | None) -> exp.Expressi
         return node
     distinct = isinstance(node, exp.Count) and isinstance(node.this, exp.Distinct) and len(node.this.expressions) == 1
     inner = exp.ArrayUniqueAgg(this=node.this.expressions[0].copy()) if distinct else node.copy()
+    adds = isinstance(node, exp.Sum | exp.Avg) and not isinstance(node.this, exp.Distinct)
+    if adds:
+        inner.set("this", exp.cast(inner.this, EXACT, dialect="spark"))
     if only is not None:
         inner = exp.Filter(this=inner, expression=exp.Where(this=only.copy()))
+    if adds:
+        return exp.cast(inner, "double", dialect="spark")
     return exp.Anonymous(this="size", expressions=[inner]) if distinct else inner

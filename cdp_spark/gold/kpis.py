@@ -7,6 +7,7 @@ from datetime import date, timedelta
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from cdp_spark.gold.sums import exact_sum
 from cdp_spark.silver.time import known_before
 
 DAYS = 90
@@ -17,7 +18,7 @@ def kpis(orders: DataFrame, events: DataFrame, as_of: date) -> DataFrame:
     paid = _recent(orders.where("status <> 'cancelled'"), as_of)
     visits = _recent(events.where("NOT is_bot"), as_of)
     parts = [
-        _metric(paid, "revenue", F.sum("amount"), "channel"),
+        _metric(paid, "revenue", exact_sum("amount"), "channel"),
         _metric(paid.where("status = 'paid'"), "orders", F.count_distinct("order_id"), "channel"),
         _metric(paid.where("status = 'paid'"), "customers", F.count_distinct("person_id"), "channel"),
         _metric(visits, "visitors", F.count_distinct("person_id"), "channel"),
@@ -47,11 +48,11 @@ def mmm_weekly(spend: DataFrame, orders: DataFrame, profiles: DataFrame, region:
     sold = sold.withColumn("time", F.to_date(F.date_trunc("week", "event_time")))
     sold = sold.withColumn("geo", F.coalesce("country", F.lit(region)))
     kpi = sold.where("status = 'paid'").groupBy("time", "geo").agg(F.count_distinct("order_id").alias("kpi"))
-    money = sold.where("status <> 'cancelled'").groupBy("time", "geo").agg(F.sum("amount").alias("revenue"))
+    money = sold.where("status <> 'cancelled'").groupBy("time", "geo").agg(exact_sum("amount").alias("revenue"))
     media = spend.where(known_before(as_of)).groupBy(F.col("week").alias("time"), "geo", "channel").agg(
-        F.sum(F.coalesce("impressions", F.lit(0.0))).alias("media"),
-        F.sum("amount").alias("media_spend"),
-        F.sum(F.coalesce("clicks", F.lit(0.0))).alias("clicks"),
+        F.coalesce(exact_sum("impressions"), F.lit(0.0)).alias("media"),
+        exact_sum("amount").alias("media_spend"),
+        F.coalesce(exact_sum("clicks"), F.lit(0.0)).alias("clicks"),
     )  # fmt: skip
     joined = media.join(kpi, ["time", "geo"], "left").join(money, ["time", "geo"], "left")
     count, revenue = F.coalesce(F.col("kpi").cast("double"), F.lit(0.0)), F.coalesce("revenue", F.lit(0.0))
