@@ -13,6 +13,8 @@ from cdp_spark.lake import Lake
 from tests.forty import job  # noqa: F401  a fixture for all that is about audiences and deliveries
 
 ROOT = Path(__file__).parents[1]
+# Java's second compiler and its parallel collectors pay off in long runs only: in tests they cost half of all seconds.
+os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
 TINY = {
     "spark.sql.shuffle.partitions": "1",  # many tasks for ten rows is what makes suites slow
     "spark.sql.adaptive.enabled": "false",  # planning cost without gain on tiny data

@@ -83,9 +83,11 @@ def test_guards_refuse_what_names_nobody(spark):
     rows = [("a|1", "email", "unknown"), ("a|2", "email", "unknown"), ("a|3", "card", "12x4"), ("a|4", "card", "12x4")]
     rows += [(f"a|{n}", "email", "hub@example.com") for n in range(5, 9)]
     rows += [("a|9", "email", "ok@example.com"), ("a|10", "email", "ok@example.com"), ("a|11", "card", "0000")]
+    rows += [("a|12", "card", "2222"), ("a|13", "card", "2222")]
+    rows += [("a|14", "card", "9999999"), ("a|15", "card", "9999999")]
     found, codes = parts(spark, *rows)
-    assert found["a|9"] == found["a|10"]
-    assert len(set(found.values())) == 10
+    assert found["a|9"] == found["a|10"] and found["a|12"] == found["a|13"]
+    assert len(set(found.values())) == 13
     assert {code for _, _, code in codes} == {"blocked_value", "pattern_mismatch", "hub_limit"}
     assert ("a|5", "email", "hub_limit") in codes
 

@@ -21,7 +21,8 @@ BLOCKED_VALUES = (
     "not available", "not provided", "anonymous", "anon", "guest", "invalid", "void", "test", "abc123", "true", "false",
     "[object object]", "test@test.com", "test@example.com", "noreply@example.com", "none@none.com", "no@email.com",
 )  # fmt: skip
-BLOCKED_PATTERNS = (r"^[0-]*$", r"^(.)\1{3,}$")
+# Seven equal characters are a made-up telephone number; fewer may be somebody's account (1111, 22222).
+BLOCKED_PATTERNS = (r"^[0-]*$", r"^\+?(.)\1{6,}$")
 
 
 class Link(Strict):
