@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from datetime import date
+from threading import RLock
 from typing import NamedTuple
 
 from delta.tables import DeltaTable
@@ -45,6 +46,7 @@ class Lake:
     reads: dict[str, int] = field(default_factory=dict)
     writes: dict[str, Written] = field(default_factory=dict)
     on_write: Callable[[str, Written], None] | None = None
+    alone: RLock = field(default_factory=RLock, repr=False)  # what only one thread may do at a time
 
     def contract(self, name: str) -> Table:
         """The contract of a table; all sources' bronze tables share one. Raises KeyError for an unknown table."""
@@ -176,10 +178,11 @@ class Lake:
         """Set the `rows` bad rows of `name` on day `on` aside, in place of those set aside by an earlier try."""
         table = self.contract(QUARANTINE)
         where = f"ingest_date = '{on}' AND table_name = '{name}'"
-        if not rows and (not self.exists(QUARANTINE) or self.read(QUARANTINE).where(where).isEmpty()):
-            return
-        facts = self._facts(table, Written(rows, 0, {}))
-        self._save(QUARANTINE, table, conformed(bad, QUARANTINE, table), facts, replace=where)
+        with self.alone:
+            if not rows and (not self.exists(QUARANTINE) or self.read(QUARANTINE).where(where).isEmpty()):
+                return
+            facts = self._facts(table, Written(rows, 0, {}))
+            self._save(QUARANTINE, table, conformed(bad, QUARANTINE, table), facts, replace=where)
 
     def _commit(self, name: str, table: Table, rows: DataFrame, on: date | None, facts: str) -> None:
         if table.mode == "by_date":
@@ -193,7 +196,7 @@ class Lake:
         writer = rows.write.format("delta").mode("overwrite").option("userMetadata", facts)
         if not self.exists(name):
             if table.mode == "by_date":
-                writer = writer.partitionBy(table.date)
+                writer = writer.partitionBy(table.date, *table.folders)
         elif replace:
             writer = writer.option("replaceWhere", replace).option("mergeSchema", "true")
         else:
@@ -209,12 +212,13 @@ class Lake:
 
     def _add_missing(self, name: str, table: Table, rows: DataFrame, facts: str) -> None:
         same = " AND ".join(f"old.`{column}` <=> new.`{column}`" for column in table.key)
-        self.spark.conf.set("spark.databricks.delta.commitInfo.userMetadata", facts)
-        try:
-            merge = self._table(name).alias("old").merge(rows.dropDuplicates(list(table.key)).alias("new"), same)
-            merge.whenNotMatchedInsertAll().execute()
-        finally:
-            self.spark.conf.unset("spark.databricks.delta.commitInfo.userMetadata")
+        merge = self._table(name).alias("old").merge(rows.dropDuplicates(list(table.key)).alias("new"), same)
+        with self.alone:
+            self.spark.conf.set("spark.databricks.delta.commitInfo.userMetadata", facts)
+            try:
+                merge.whenNotMatchedInsertAll().execute()
+            finally:
+                self.spark.conf.unset("spark.databricks.delta.commitInfo.userMetadata")
 
     def _facts(self, table: Table, written: Written) -> str:
         facts = {

@@ -99,6 +99,12 @@ def _run_one(job: Job, step: Step) -> float:
         raise
 
 
+def refuse_future(job: Job, last: date) -> None:
+    """Raises RunError where `last` is yet to come: a day far ahead, once published, would shut out all before it."""
+    if last > job.run_at.date() + timedelta(days=1):
+        raise RunError(f"{last} is yet to come: is the year right? A day is run when it is over", 2)
+
+
 def refuse_older(job: Job, last: date) -> None:
     """Raises RunError where `last`, the last day to be run, is older than a published one.
 
@@ -153,6 +159,7 @@ def run_command(conf_dir, env, lake, drops, exports, text, from_date, to_date, f
         steps, wanted = between(first, last), days(text, from_date, to_date)
         for one in wanted:
             job = jobs.start(conf_dir, env, one, lake=lake, drops=drops, exports=exports)
+            refuse_future(job, wanted[-1])
             if steps[-1].name == "publish":
                 refuse_older(job, wanted[-1])
             finished(job, run_steps(job, steps, accept=accept))
@@ -179,6 +186,7 @@ def main(run: Callable[[Job], None]) -> None:
     @ACCEPT
     def command(conf_dir, env, lake, drops, exports, text, run_id, hold, accept) -> None:
         job = jobs.start(conf_dir, env, day(text), lake=lake, drops=drops, exports=exports, run_id=run_id)
+        refuse_future(job, job.date)
         refuse_older(job, job.date)
         run_steps(job, named(name), hold=hold, accept=accept)
         if name == "publish":

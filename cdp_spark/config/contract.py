@@ -83,14 +83,17 @@ class Table(Strict):
     subject: str | None = None
     erase: Literal["delete", "blank", "pseudonymise", "keep"] | None = None
     cluster: tuple[str, ...] = ()
+    folders: tuple[str, ...] = ()  # of a by_date table: columns besides the date by which files lie apart
     columns: dict[str, Column]
     checks: tuple[Check, ...] = ()
 
     @model_validator(mode="after")
     def holds_together(self) -> Table:
-        used = [*self.key, *self.cluster, *(name for name in (self.date, self.subject) if name)]
+        used = [*self.key, *self.cluster, *self.folders, *(name for name in (self.date, self.subject) if name)]
         if unknown := [name for name in used if name not in self.columns]:
-            raise ValueError(f"key, date, subject or cluster name {unknown}, which are no columns of this table")
+            raise ValueError(
+                f"key, date, subject, cluster or folders name {unknown}, which are no columns of this table"
+            )
         if self.mode == "by_date" and not self.date:
             raise ValueError("a by_date table needs `date`: the column whose rows a rerun replaces")
         personal = [name for name, column in self.columns.items() if column.pii != "none"]

@@ -13,7 +13,7 @@ HASHABLE = ("direct", "pseudonym")
 
 def known_columns(conf: Conf) -> set[str]:
     """What a destination's field may read: its membership, and all that an audience's condition may read."""
-    return audience_columns(conf) | set(MEMBER_COLUMNS)
+    return audience_columns(conf).keys() | set(MEMBER_COLUMNS)
 
 
 def classes(conf: Conf, sql: str) -> dict[str, str]:

@@ -25,6 +25,9 @@ FOLDERS = {
 }
 
 
+FILES = ("base.yml", "identity.yml", "links.csv", "features.yml", "purposes.yml")  # besides the folders
+
+
 class ConfError(Exception):
     """The deployment is not sound. Carries every problem found, one a line: file, key, what is wrong, what to do."""
 
@@ -150,6 +153,21 @@ def _env(root: Path, name: str, problems: list[str]) -> models.Env | None:
     return parse(models.Env, read_yaml(path, problems), str(path), problems)
 
 
+def _leftovers(root: Path) -> list[str]:
+    """One problem a file or folder that no part of the platform reads: a misspelt name would pass for a default."""
+    folders, found = [*FOLDERS, "tables", "env"], []
+    for path in sorted(root.iterdir()):
+        if path.name.startswith((".", "README")):
+            continue
+        if path.is_dir() and path.name in folders:
+            inner = (one for one in sorted(path.iterdir()) if not one.name.startswith((".", "README")))
+            found += [f"{one}: expected files named <name>.yml here" for one in inner if one.suffix != ".yml"]
+        elif path.is_dir() or path.name not in FILES:
+            what, known = ("folder", folders) if path.is_dir() else ("file", FILES)
+            found.append(unknown(str(path), f"{what} of this name is read:", path.name, known))
+    return found
+
+
 def load(root: str | Path, env: str = "local") -> models.Conf:
     """The deployment in folder `root`, cross-checked.
 
@@ -160,6 +178,7 @@ def load(root: str | Path, env: str = "local") -> models.Conf:
     root, problems = Path(root), []
     if not root.is_dir():
         raise ConfError([f"{root}: no such folder; --conf names a deployment, a folder like the shipped conf/"])
+    problems += _leftovers(root)
     named = {kind: _named(root / kind, model, problems) for kind, model in FOLDERS.items()}
     if not named["sources"] and not problems:
         problems.append(f"{root / 'sources'}: no source; a deployment has at least one conf/sources/<name>.yml")

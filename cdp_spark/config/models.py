@@ -39,6 +39,7 @@ class Env(Strict):
     jars: Literal["cache", "provided"] = "cache"
     driver_memory: str = "4g"
     shuffle_partitions: int = Field(8, ge=1)
+    parallel: int = Field(2, ge=1, le=64, description="sources, or tables, that a step works on at a time")
     settings: dict[str, str] = {}
     endpoints: dict[str, str] = {}
     s3: S3 = S3()

@@ -20,10 +20,29 @@ from cdp_spark.summary import print_summary, summary
 START = date(2026, 1, 30)
 
 
+PARTS = ("drops", "truth", "lake", "exports")
+MARK = ".cdp-demo"
+
+
+def cleared(out: Path) -> None:
+    """Make room for a demo in `out`. Raises click.UsageError where what lies there is no earlier demo's."""
+    there = [name for name in PARTS if (out / name).exists()]
+    if there and not any((out / mark).exists() for mark in (MARK, "truth/people.csv")):
+        raise click.UsageError(
+            f"--out {out} holds {', '.join(there)} of your own (no {MARK} in it): give an empty folder, as a demo "
+            "replaces what it finds"
+        )
+    for name in there:
+        shutil.rmtree(out / name)
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / MARK).touch()
+    except OSError as error:
+        raise click.UsageError(f"--out {out}: cannot be written ({error.strerror})") from None
+
+
 def show(out: Path, people: int, days: int, seed: int, conf_dir: str) -> None:
-    """Fill `out` with drops/, truth/, lake/, exports/ and summary.json; what an earlier demo left there is replaced."""
-    for name in ("drops", "truth", "lake", "exports"):
-        shutil.rmtree(out / name, ignore_errors=True)
+    """Fill the cleared folder `out` with drops/, truth/, lake/, exports/ and summary.json."""
     click.echo(f"generating a retailer of {people} people", err=True)
     generate(out, people, days, seed, START)
     for number in range(days):

@@ -136,7 +136,11 @@ def ceiling(identifiers: pd.DataFrame, truth: pd.DataFrame) -> float:
 
 
 def read_labels(path: str) -> pd.DataFrame:
-    """A CSV (name ending in .csv) or Parquet file with every column as text, so that 007 stays 007."""
-    if str(path).endswith(".csv"):
-        return pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
-    return pd.read_parquet(path).astype("string").astype(object)
+    """A CSV (.csv, .csv.gz) or Parquet file with every column as text, so that 007 stays 007. Raises TruthError."""
+    try:
+        if str(path).endswith((".csv", ".csv.gz")):
+            return pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
+        return pd.read_parquet(path).astype("string").astype(object)
+    except ValueError as error:  # the words of pandas and Arrow may hold a row: they are not shown
+        wanted = "a UTF-8 CSV with a header (.csv, .csv.gz) or a Parquet file"
+        raise TruthError(f"{path}: cannot be read ({type(error).__name__}); expected {wanted}") from None

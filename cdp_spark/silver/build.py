@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import reduce
+from functools import partial, reduce
 from typing import NamedTuple
 
 from pyspark import StorageLevel
@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from cdp_spark.config.source import Source
-from cdp_spark.job import Job
+from cdp_spark.job import Job, side_by_side
 from cdp_spark.silver.standardise import gone, new_rows, standardised
 from cdp_spark.silver.subjects import identifiers, sightings
 from cdp_spark.sources.land import with_fields
@@ -27,13 +27,12 @@ class Standardised(NamedTuple):
 
 def build(job: Job) -> None:
     """Write every silver table for the job's day, then the identifiers of all days."""
-    done: dict[str, list[Standardised]] = {}
     cached: list[DataFrame] = []
-    for name, source in job.conf.sources.items():
-        done.setdefault(source.entity, []).append(_one(job, name, source, cached))
-    for entity, parts in done.items():
-        _write_entity(job, f"silver.{entity}", parts)
-    everything = [part for parts in done.values() for part in parts]
+    everything = side_by_side(partial(_one, cached=cached), job, job.conf.sources)
+    done: dict[str, list[Standardised]] = {}
+    for source, part in zip(job.conf.sources.values(), everything, strict=True):
+        done.setdefault(f"silver.{source.entity}", []).append(part)
+    side_by_side(partial(_write_entity, done=done), job, done)
     job.lake.write("silver.sightings", _union([part.seen for part in everything]), on=job.date)
     seen = job.lake.read("silver.sightings").where(F.col("ingest_date") <= F.lit(job.date))
     job.lake.write("silver.identifiers", identifiers(seen))
@@ -42,7 +41,8 @@ def build(job: Job) -> None:
         frame.unpersist()
 
 
-def _one(job: Job, name: str, source: Source, cached: list[DataFrame]) -> Standardised:
+def _one(job: Job, name: str, cached: list[DataFrame]) -> Standardised:
+    source = job.conf.sources[name]
     table = job.conf.tables[f"silver.{source.entity}"]
     bronze = job.lake.read(f"bronze.{name}")
     today = bronze.where(F.col("_ingest_date") == F.lit(job.date))
@@ -79,7 +79,8 @@ def _deleted(job: Job, name: str, source: Source, earlier: DataFrame, today: Dat
     return rows.where("rule IS NULL").withColumn("event_time", moment).withColumn("deleted", F.lit(True))
 
 
-def _write_entity(job: Job, name: str, parts: list[Standardised]) -> None:
+def _write_entity(job: Job, name: str, done: dict[str, list[Standardised]]) -> None:
+    parts = done[name]
     columns = list(job.conf.tables[name].columns)
     bad = [part.bad for part in parts]
     broken = sum(part.account[3] for part in parts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import partial
 from typing import NamedTuple
 
 from pyspark import StorageLevel
@@ -9,7 +10,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from cdp_spark.config.source import Source
-from cdp_spark.job import Job
+from cdp_spark.job import Job, side_by_side
 from cdp_spark.sources.jdbc import jdbc_rows
 from cdp_spark.sources.land import bronze_rows, deduplicated, judged, quarantined
 from cdp_spark.sources.read import Raw, SourceError, raw_rows
@@ -31,20 +32,23 @@ class Landed(NamedTuple):
 def land_all(job: Job) -> None:
     """Land every source of the deployment for the job's day and write their accounts."""
     landing = landing_number(job)
-    accounts = []
-    for name, source in job.conf.sources.items():
-        try:
-            account = land(job, name, source, landing)
-        except SourceError as error:
-            account = Landed(name, status="failed", message=str(error))
-        if account.status == "failed" or (account.status == "missing" and not source.optional):
-            job.warn(account.message or name)
-        accounts.append(account)
+    accounts = side_by_side(partial(_landed, landing=landing), job, job.conf.sources)
     write_accounts(job, accounts)
     if accounts and all(account.status in ("failed", "missing") for account in accounts) and not _any_bronze(job):
         raise SourceError(
             f"no source could be landed for {job.date} and the lake is empty; is --drops {job.drops} right?"
         )
+
+
+def _landed(job: Job, name: str, landing: int) -> Landed:
+    source = job.conf.sources[name]
+    try:
+        account = land(job, name, source, landing)
+    except SourceError as error:
+        account = Landed(name, status="failed", message=str(error))
+    if account.status == "failed" or (account.status == "missing" and not source.optional):
+        job.warn(account.message or name)
+    return account
 
 
 def _any_bronze(job: Job) -> bool:
