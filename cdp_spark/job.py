@@ -157,8 +157,11 @@ def side_by_side(work: Callable[[Job, str], object], job: Job, names: Iterable[s
     names = list(names)
     apart = [replace(job, lake=replace(job.lake, reads=dict(job.lake.reads)), warnings=[]) for _ in names]
     with ThreadPoolExecutor(max_workers=job.conf.env.parallel) as pool:
-        # a thread's local properties (job group, scheduler pool) are those of the thread that starts it
-        started = [pool.submit(inheritable_thread_target(work), *pair) for pair in zip(apart, names, strict=True)]
+        # local properties (job group, pool) are this thread's, in a copy for each: Spark writes to them
+        started = [
+            pool.submit(inheritable_thread_target(job.spark)(work), one, name)
+            for one, name in zip(apart, names, strict=True)
+        ]
         try:
             return [one.result() for one in started]
         finally:

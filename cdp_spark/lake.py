@@ -262,6 +262,7 @@ def quarantine_rows(rows: DataFrame, name: str, rule: str, expected: str, on: da
         source.alias("source"),
         F.lit(on).cast("date").alias("ingest_date"),
         F.lit(None).cast("string").alias("file"),
+        (F.col("record_id") if "record_id" in rows.columns else F.lit(None)).cast("string").alias("record_id"),
         raw.alias("raw"),
         F.lit(rule).alias("rule"),
         F.lit(f"expected {expected}").alias("reason"),

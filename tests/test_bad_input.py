@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import pytest
@@ -16,9 +17,10 @@ from cdp_spark.runner import run_steps
 from cdp_spark.sources.ingest import SourceError
 from cdp_spark.sources.replay import replay
 from tests.conftest import ROOT
-from tests.drops import CRM, DAY1, crm_row, event, order, put, put_orders
+from tests.drops import CRM, DAY1, DAY2, crm_row, event, order, put, put_orders
 
 DAY = date(2026, 1, 30)
+DAY3 = "2026-02-01"
 
 
 def job_on(spark, folder, conf_dir=ROOT / "conf") -> Job:
@@ -45,6 +47,7 @@ def landed(spark, tmp_path_factory):
         event(20, "k20", note="x" * 1_000_000),
         event("21\u0007", "k21"),
         event(22, "k\u000122"),
+        event(27, "k27") + event(28, "k28"),
         event(23, "k23", at="2027-01-01T00:00:00Z"),
         event(24, "k24", at="12.5"),
         event(25, "k25"),
@@ -83,9 +86,10 @@ def test_a_wrong_delimiter_stops_its_source_and_says_so(landed):
 def test_broken_rows_are_set_aside_with_their_rule(landed):
     job, _ = landed
     assert rules(job, "web") == {
-        "malformed_json": 2,
+        "malformed_json": 3,
         "field_too_long": 1,
         "event_id_control": 1,
+        "anonymous_id_control": 1,
         "event_time_future": 1,
         "event_time": 1,
         "duplicate_key": 1,
@@ -94,7 +98,7 @@ def test_broken_rows_are_set_aside_with_their_rule(landed):
     assert len(long.raw) > 1_000_000  # nothing is cut off
 
 
-def test_a_control_character_in_an_identifier_links_nobody(landed):
+def test_a_control_character_in_an_identifier_sets_its_row_aside(landed):
     values = {
         row.value for row in landed[0].lake.read("silver.identifiers").where("namespace = 'anonymous_id'").collect()
     }
@@ -109,8 +113,13 @@ def test_mixed_encodings_are_seen(landed):
 def test_a_source_that_is_mostly_bad_stops_and_keeps_its_rows(landed):
     job, _ = landed
     assert "9 of 10 rows are bad (most: event_time, 9)" in told(job, "app")
-    assert rules(job, "app") == {"event_time": 9}
+    assert rules(job, "app") == {"event_time": 9, "source_stopped": 1}  # the good row as well: a replay has them all
     assert not job.lake.exists("bronze.app")
+    assert "cdp quarantine replay --source app --date 2026-01-30" in told(job, "app")
+    row = job.lake.read("bronze._reconciliation").where("layer = 'bronze' AND source = 'app'").first()
+    assert (row.rows_in, row.rows_out, row.quarantined, row.status) == (10, 0, 10, "failed")
+    with pytest.raises(SourceError, match="9 of 10 rows are bad"):
+        replay(job, "app")
 
 
 def test_an_empty_file_and_a_missing_folder_are_told_apart(landed):
@@ -148,15 +157,70 @@ def test_replay_lands_what_is_good_now(landed, tmp_path):
     shutil.rmtree(folder / "drops" / "web")  # the drop is gone: the quarantine is enough
     before = job.lake.read("bronze.web").count()
     account = replay(job_on(job.spark, folder, conf), "web")
-    assert (account.rows_out, account.quarantined) == (before + 1, 6)
+    assert (account.rows_out, account.quarantined) == (before + 1, 8)
     assert "field_too_long" not in rules(job, "web")
     row = job.lake.read("bronze._reconciliation").where("layer = 'bronze' AND source = 'web'").first()
-    assert row.rows_in == row.rows_out + row.quarantined + row.deduplicated == 19
+    assert row.rows_in == row.rows_out + row.quarantined + row.deduplicated == 20
 
 
 def test_an_unknown_source_cannot_be_replayed(landed):
     with pytest.raises(SourceError, match="Known: adspend"):
         replay(landed[0], "webb")
+
+
+MINI = """
+description: People
+entity: customers
+format: {format}
+path: {name}/{{date}}/*
+mode: {mode}
+fields: [id, mail, born]
+key: [id]
+columns: {{email: mail, birth_date: to_date(born)}}
+identifiers: {{email: mail}}
+"""
+
+
+def mini(folder, **sources) -> str:
+    """A deployment of small sources of people; name=(format, mode)."""
+    conf = folder / "conf"
+    (conf / "sources").mkdir(parents=True)
+    (conf / "identity.yml").write_text("identifiers:\n  email: {normaliser: email, priority: 1}\n")
+    for name, (kind, mode) in sources.items():
+        (conf / "sources" / f"{name}.yml").write_text(MINI.format(name=name, format=kind, mode=mode))
+    return conf
+
+
+def test_files_that_cannot_be_read_stop_their_source_only(spark, tmp_path):
+    drops = tmp_path / "drops"
+    put(drops, "good", DAY1, "a.csv", ["id,mail,born", "1,a@example.com,29221", "2,b@@example,1980-02-03"])
+    put(drops, "split", DAY1, "a.csv", ["id,mail,born", "1,a@example.com,1980-01-01"])
+    put(drops, "split", DAY1, "b.csv", ["3,secret3@example.com,1980-01-01", "4,secret4@example.com,1980-01-01"])
+    put(drops, "torn", DAY1, "a.parquet", ["this is no parquet"])
+    kinds = {"good": ("csv", "append"), "split": ("csv", "append"), "torn": ("parquet", "append")}
+    job = job_on(spark, tmp_path, mini(tmp_path, **kinds))
+    run_steps(job, between("ingest", "standardise"))
+    status = {(row.layer, row.source): row for row in job.lake.read("bronze._reconciliation").collect()}
+    assert [status["bronze", name].status for name in sorted(kinds)] == ["landed", "failed", "failed"]
+    assert "field 'id' is in no header of b.csv; is its header line there?" in told(job, "split")
+    assert "FAILED_READ_FILE" in told(job, "torn") and "options and expressions in its YAML" in told(job, "torn")
+    assert status["silver", "good"].message == "left empty: email 1, birth_date 1"
+    assert not any("secret" in text for text in job.warnings)
+
+
+def test_only_what_a_snapshot_lacks_is_deleted(spark, tmp_path):
+    """Record 2 is set aside on the second day, record 3 is gone; on the third day a row cannot be read at all."""
+    drops, lines = tmp_path / "drops", [f"{n},p{n}@example.com,1980-01-{n:02}" for n in range(1, 11)]
+    put(drops, "crm", DAY1, "a.csv", ["id,mail,born", *lines])
+    put(drops, "crm", DAY2, "a.csv", ["id,mail,born", lines[0], "2,p2\u0001@example.com,", *lines[3:]])
+    put(drops, "crm", DAY3, "a.csv", ["id,mail,born", *lines[:2], "torn", *lines[5:]])
+    conf = mini(tmp_path, crm=("csv", "snapshot"))
+    for day in (DAY1, DAY2, DAY3):
+        job = replace(job_on(spark, tmp_path, conf), date=date.fromisoformat(day))
+        run_steps(job, between("ingest", "standardise"))
+    gone = job.lake.read("silver.customers").where("deleted").select("record_id", "ingest_date").collect()
+    assert [(row.record_id, str(row.ingest_date)) for row in gone] == [("3", DAY2)]
+    assert "who is missing is not taken for deleted" in told(job, "crm")
 
 
 def test_a_missing_drops_folder_stops_the_first_run(spark, tmp_path):

@@ -111,6 +111,16 @@ def test_owner_of_a_shared_device_logs_in_first(world):
     assert len(shared) > 100 and (first[shared] == owner[shared]).all()
 
 
+def test_rows_are_late_and_devices_shared_as_stated(world, shop):
+    visits = behaviour.sessions(world, behaviour.orders(world), "web")
+    homes = world.people["household"]
+    shared = homes[visits.loc[visits["shared"], "person"]].nunique() / homes.nunique()
+    assert shared == pytest.approx(how.SHARED_DEVICE, abs=0.02)
+    rows = [row for row in events(shop[0], "web", DAY1) if row["ts"] != "yesterday"]
+    late = np.mean([row["received_at"][:10] > row["ts"][:10] for row in rows])
+    assert late == pytest.approx(how.LATE, abs=0.005)
+
+
 def test_difficulty_is_as_stated(world):
     folk = world.people
     households = folk["household"].nunique()
@@ -123,6 +133,13 @@ def test_difficulty_is_as_stated(world):
     assert (crm["kind"] != "").sum() / folk["crm"].sum() == pytest.approx(how.DUPLICATE_CRM, abs=0.01)
     slips = (crm["FIRST_NAME"] != crm["first"]) | (crm["LAST_NAME"] != crm["last"])
     assert slips.mean() == pytest.approx(how.NAME_TYPO, abs=0.015)
+    given = crm["EMAIL"] != ""
+    wrong = crm["EMAIL"].str.strip().str.lower() != np.where(
+        crm["kind"].isin(["phone", "alone"]), crm["alt_email"], crm["email"]
+    )
+    assert wrong[given].mean() == pytest.approx(how.EMAIL_TYPO, abs=0.01)
+    shares = crm["lends_mail"] | crm["borrows_mail"]
+    assert 0.02 < (crm["BIRTH_DATE"] == "")[shares].mean() < 0.09  # who shares something is as incomplete as others
     assert set(crm.loc[crm["BIRTH_DATE"] != "", "BIRTH_DATE"]) <= set(folk["birth"])
     lent = folk[folk["borrows_mail"]]
     assert (folk["joined"][lent["mail_owner"]].to_numpy() < lent["joined"].to_numpy()).all()

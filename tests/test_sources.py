@@ -1,7 +1,8 @@
-"""Every shipped source on the generated retailer: it lands, keeps its contract, and fills every column it maps."""
+"""Each source of conf/ on the generated retailer, or on its sample: it lands, keeps its contract, fills its columns."""
 
 from __future__ import annotations
 
+import shutil
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -23,11 +24,23 @@ from tests.tables import table
 NAMES = sorted(path.stem for path in (ROOT / "conf" / "sources").glob("*.yml"))
 
 
+def with_samples(drops: Path, sources: dict[str, Source]) -> None:
+    """Put tests/samples/<name>.* where a source that the generator does not make expects its drop."""
+    for name, source in sources.items():
+        place = drops / source.path.replace("{date}", "2026-01-30")
+        if not place.parent.exists() and not source.jdbc:
+            samples = sorted((ROOT / "tests" / "samples").glob(f"{name}.*"))
+            assert samples, f"conf/sources/{name}.yml: put ten rows of it into tests/samples/{name}.{source.format}"
+            place.parent.mkdir(parents=True)
+            shutil.copy(samples[0], place.with_name(place.name.replace("*", name)))
+
+
 @pytest.fixture(scope="module")
 def landed(spark, tmp_path_factory) -> Job:
     folder = tmp_path_factory.mktemp("retailer")
     generate(folder, 150, 1, 3)
     conf = load(ROOT / "conf")
+    with_samples(folder / "drops", conf.sources)
     lake = Lake(spark, str(folder / "lake"), conf.tables)
     moment = datetime(2026, 2, 1, tzinfo=UTC)
     job = Job(spark, lake, conf, str(ROOT / "conf"), "local", date(2026, 1, 30), moment, "run",
@@ -95,8 +108,6 @@ def test_a_record_missing_from_a_snapshot_is_gone(spark):
 
 def test_delta_and_cdc_sources_land(spark, tmp_path):
     """A change feed in a Delta table: an update and a delete, with the declared expression for deletes."""
-    import shutil
-
     folder = shutil.copytree(ROOT / "tests" / "real" / "online_retail", tmp_path / "conf")
     for path in (folder / "sources").glob("*.yml"):
         path.unlink()

@@ -11,7 +11,19 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, model_valida
 Severity = Literal["quarantine", "fail", "warn"]
 Pii = Literal["none", "direct", "pseudonym", "sensitive", "subject"]
 Normaliser = Literal[
-    "exact", "lower", "upper", "email", "phone", "name", "postcode", "country", "digits", "money", "code", "date_text"
+    "exact",
+    "lower",
+    "upper",
+    "email",
+    "phone",
+    "name",
+    "postcode",
+    "country",
+    "digits",
+    "money",
+    "code",
+    "date_text",
+    "birth_date",
 ]
 NAME = r"^[a-z][a-z0-9_]*$"
 Name = Annotated[str, Field(pattern=NAME)]

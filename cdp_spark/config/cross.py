@@ -61,7 +61,9 @@ def sql_problems(where: str, sql: str, known: Iterable[str], *, of_rows: bool = 
     for name in sorted({call.name for call in tree.find_all(exp.Anonymous)}):
         if (functions := spark_functions()) and name.lower() not in functions:
             near = get_close_matches(name.lower(), functions, n=1)
-            found.append(f"{where}: no function {name!r} in Spark SQL" + (f"; did you mean {near[0]!r}?" if near else ""))
+            found.append(
+                f"{where}: no function {name!r} in Spark SQL" + (f"; did you mean {near[0]!r}?" if near else "")
+            )
     beyond = (exp.Query, exp.Subquery, *(() if of_rows else (exp.Window, exp.AggFunc)))
     if tree.find(*beyond):
         found.append(f"{where}: expected an expression over one row, found a subquery, aggregate or window function")

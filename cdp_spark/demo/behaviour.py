@@ -137,13 +137,25 @@ def sessions(world: World, placed: pd.DataFrame, kind: str) -> pd.DataFrame:
     bought = placed[placed["channel"] == kind]
     rows["buys"], rows["login"] = False, people["account"].to_numpy()[rows["person"]] & (rng.random(len(rows)) < 0.5)
     bought = bought.assign(buys=True, login=bought["logged_in"], second=bought["second"] - 600)
-    rows = pd.concat([rows, bought[list(rows)]], ignore_index=True)
+    rows = pd.concat([rows, bought[list(rows)], *([_guests(world)] if web else [])], ignore_index=True)
+    rows["guest"] = rows.get("guest", pd.Series(False, rows.index)).eq(True)
     rows = rows[rows["day"] <= world.last].sort_values(["day", "second", "person"], ignore_index=True)
     first = ~rows.duplicated("person")
     rows["login"] |= first.to_numpy() & people["account"].to_numpy()[rows["person"]]
     rows["signup"] = rows["login"] & first
     _devices(rng, people, rows, web)
     return rows
+
+
+def _guests(world: World) -> pd.DataFrame:
+    """A visit of the owner of each shared device, and a later one there of who shares it, so that each is shared."""
+    people, came = world.people, np.maximum(world.joined, 0)
+    guest = np.flatnonzero(people["owner"].to_numpy() != people.index.to_numpy())
+    host = people["owner"].to_numpy()[guest]
+    first = came[host] + world.rng.integers(0, 60, len(host))
+    then = np.maximum(first + how.LATE_DAYS + 2, came[guest]) + world.rng.integers(0, 30, len(host))
+    rows = pd.DataFrame({"person": np.r_[host, guest], "day": np.r_[first, then], "guest": np.r_[host < 0, guest >= 0]})
+    return rows.assign(second=world.rng.integers(8 * 3600, 21 * 3600, len(rows)), buys=False, login=False)
 
 
 def _devices(rng: np.random.Generator, people: pd.DataFrame, rows: pd.DataFrame, web: bool) -> None:
@@ -158,7 +170,7 @@ def _devices(rng: np.random.Generator, people: pd.DataFrame, rows: pd.DataFrame,
     owner = people["owner"].to_numpy()[who]
     # more than LATE_DAYS apart: the owner's login has landed before anybody else is seen on the device
     later = rows["day"].to_numpy() > logins.to_numpy()[owner] + how.LATE_DAYS + 1
-    shared = (owner != who) & later & (rng.random(len(rows)) < 0.6)
+    shared = (owner != who) & later & ((rng.random(len(rows)) < 0.6) | rows["guest"].to_numpy())
     rows["key"] = np.where(shared, people[column].to_numpy()[owner], own)
     rows["shared"] = shared
     rows["login"] |= shared & people["account"].to_numpy()[who] & (rng.random(len(rows)) < 0.3)

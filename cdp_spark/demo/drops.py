@@ -33,12 +33,17 @@ class Landing:
         self.counts: dict[str, dict[str, int]] = {}
 
     def with_arrival(self, rows: pd.DataFrame, never_bad: np.ndarray | None = None) -> pd.DataFrame:
-        """`rows` that land within the drops, with `arrival` (day of the drop) and `bad` (malformed)."""
+        """`rows` that land within the drops, with `arrival` (day of the drop), `bad` (malformed) and `received`.
+
+        What was late before the first drop lies in it like all else: only `received`, where a source has it, tells.
+        """
         day, n = rows["day"].to_numpy(), len(rows)
         delay = np.where(self.rng.random(n) < how.LATE, self.rng.integers(1, how.LATE_DAYS + 1, n), 0)
         bad = self.rng.random(n) < how.MALFORMED
         bad &= True if never_bad is None else ~never_bad
-        rows = rows.assign(arrival=np.maximum(day + delay, LAST), bad=bad)
+        moment = self.world.moment(day + delay, rows["second"].to_numpy() + 2)
+        received = np.char.add(np.datetime_as_string(moment, unit="s"), "Z").astype(object)
+        rows = rows.assign(arrival=np.maximum(day + delay, LAST), bad=bad, received=received)
         return rows[rows["arrival"] <= self.world.last].reset_index(drop=True)
 
     def days(self):

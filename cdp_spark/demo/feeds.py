@@ -57,7 +57,8 @@ def _stamps(world: World, rows: pd.DataFrame) -> np.ndarray:
 
 def event_lines(key: str) -> Callable[[pd.DataFrame], list[str]]:
     """A renderer of web (key anonymous_id) or app (device_id) events."""
-    columns = ["id", "kind", "stamp", "key", "user_id", "person", "product", "category", "price", "mail", "source"]
+    columns = ["id", "kind", "stamp", "key", "user_id", "person", "product", "category", "price", "mail", "source",
+               "received"]  # fmt: skip
 
     def render(rows: pd.DataFrame) -> list[str]:
         return [json.dumps(_event(key, *values)) for values in zip(*(rows[c].tolist() for c in columns), strict=True)]
@@ -65,14 +66,14 @@ def event_lines(key: str) -> Callable[[pd.DataFrame], list[str]]:
     return render
 
 
-def _event(key, number, kind, stamp, value, user, person, product, category, price, mail, source) -> dict:
+def _event(key, number, kind, stamp, value, user, person, product, category, price, mail, source, received) -> dict:
     word = names.CATEGORIES[category]
     agents = names.BOT_AGENTS if person < 0 else names.AGENTS if key == "anonymous_id" else names.APP_AGENTS
     context = {"page": {"url": f"/{word}/p{product:04d}", "category": word}, "user_agent": agents[person % len(agents)],
                "ip": f"192.0.2.{person % 254 + 1}"}  # fmt: skip
     if source < len(names.CAMPAIGNS) and person >= 0:
         context["campaign"] = dict(zip(("source", "medium", "name"), names.CAMPAIGNS[source], strict=True))
-    row = {"event_id": number, "type": kind, "ts": stamp, key: value}
+    row = {"event_id": number, "type": kind, "ts": stamp, "received_at": received, key: value}
     row |= {"user_id": user} if user else {}
     goods = {"product_id": f"p{product:04d}", "category": word, "price": price}
     if kind in ("login", "signup", "search"):

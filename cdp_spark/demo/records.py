@@ -30,8 +30,8 @@ def stamps(world: World, day: pd.Series, person: pd.Series) -> np.ndarray:
 
 
 def _bad(rng: np.random.Generator, rows: pd.DataFrame) -> np.ndarray:
-    """The same rows are malformed on every day; none of those that decide who owns something shared."""
-    return (rng.random(len(rows)) < how.MALFORMED) & ~rows["guarded"].to_numpy()
+    """The same rows are malformed on every day."""
+    return rng.random(len(rows)) < how.MALFORMED
 
 
 def crm(world: World, taken: set[str]) -> pd.DataFrame:
@@ -52,12 +52,12 @@ def crm(world: World, taken: set[str]) -> pd.DataFrame:
     rows["COUNTRY"] = "GB"
     rows["FIRST_NAME"] = corrupt.names(rng, rows["first"], how.NAME_TYPO / 2)
     rows["LAST_NAME"] = corrupt.names(rng, rows["last"], how.NAME_TYPO / 2)
-    filled = (rng.random(n) < how.CRM_BIRTH_DATE) | rows["guarded"]
+    filled = rng.random(n) < how.CRM_BIRTH_DATE
     rows["BIRTH_DATE"] = np.where(filled, rows["birth"], "")
     rows["GENDER"] = np.where(rng.random(n) < 0.9, rows["gender"], "")
     _reachable(rng, rows, taken)
     share = np.where(twin, how.CRM_USER_ID_DUPLICATE, how.CRM_USER_ID)
-    keep = (rng.random(n) < share) | (rows["guarded"] & ~twin)
+    keep = rng.random(n) < share
     rows["WEB_USER_ID"] = np.where(keep & (rows["kind"] != "alone"), rows["user_id"], "")
     _dates(rng, world, rows, twin)
     rows["bad"] = _bad(rng, rows)
@@ -68,12 +68,12 @@ def _reachable(rng: np.random.Generator, rows: pd.DataFrame, taken: set[str]) ->
     """EMAIL and PHONE of each record, by its kind."""
     kind, n = rows["kind"], len(rows)
     mail = np.where(kind.isin(["phone", "alone"]), rows["alt_email"], rows["email"])
-    mail = np.where((rng.random(n) < 0.95) | rows["guarded"] | (kind == "mail"), mail, "")
+    mail = np.where((rng.random(n) < 0.95) | rows["lends_mail"] | rows["borrows_mail"] | (kind == "mail"), mail, "")
     typed = corrupt.emails(rng, pd.Series(mail), how.EMAIL_TYPO, taken)
     # the lender's first record carries the address as it is: it shows who registered first
     rows["clean"] = (typed == mail) | (rows["lends_mail"] & (kind == ""))
     rows["EMAIL"] = corrupt.loud(rng, np.where(rows["clean"], mail, typed), 0.12)
-    phone = np.where((rng.random(n) < 0.85) | rows["guarded"], rows["mobile"], "")
+    phone = np.where(rng.random(n) < 0.85, rows["mobile"], "")
     phone = np.where((rows["landline"] != "") & (kind == ""), rows["landline"], phone)
     phone = np.where(kind.eq("phone"), rows["mobile"], np.where(kind.eq("alone"), "", phone))
     rows["PHONE"] = corrupt.phones(rng, phone)
@@ -92,7 +92,7 @@ def _dates(rng: np.random.Generator, world: World, rows: pd.DataFrame, twin: np.
 def change(world: World, rows: pd.DataFrame, day: int) -> pd.DataFrame:
     """The CRM a day later: some moved, some are deleted, some lone duplicates gain the address that ties them."""
     rng, rows = world.rng, rows.copy()
-    there = (rows["created"] < day) & ~rows["bad"] & ~rows["guarded"]
+    there = (rows["created"] < day) & ~rows["bad"]
 
     def pick(mask: pd.Series, share: float) -> np.ndarray:
         found = rows.index[mask]
@@ -118,11 +118,11 @@ def loyalty(world: World, taken: set[str]) -> pd.DataFrame:
     rows["card_no"], rows["created"] = rows["card"], rows["joined"]
     rows["first_name"] = corrupt.names(rng, rows["first"], how.NAME_TYPO / 2)
     rows["last_name"] = corrupt.names(rng, rows["last"], how.NAME_TYPO / 2)
-    filled = (rng.random(n) < how.LOYALTY_BIRTH_DATE) | rows["guarded"]
+    filled = rng.random(n) < how.LOYALTY_BIRTH_DATE
     rows["birth_date"] = np.where(filled, rows["birth"], "")
     mail = np.where((rng.random(n) < 0.88) & ~rows["borrows_mail"], rows["email"], "")
     rows["email"] = corrupt.loud(rng, corrupt.emails(rng, pd.Series(mail), how.EMAIL_TYPO, taken), 0.05)
-    rows["phone"] = corrupt.phones(rng, np.where((rng.random(n) < 0.7) | rows["guarded"], rows["mobile"], ""))
+    rows["phone"] = corrupt.phones(rng, np.where(rng.random(n) < 0.7, rows["mobile"], ""))
     rows["postcode"] = np.where(rows["moved"], rows["old_postcode"], rows["postcode"])
     rows["joined_on"] = np.datetime_as_string(world.moment(rows["joined"], 0), unit="D")
     rows["bad"] = _bad(rng, rows)

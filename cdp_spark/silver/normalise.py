@@ -39,6 +39,12 @@ def name(col: Column, region: str = "") -> Column:
     return F.when(F.length(tidy) <= 200, tidy)
 
 
+def birth_date(col: Column, region: str = "") -> Column:
+    """An ISO date from 1900 to 2049: '29221', read as the year 29221, is a number that is no date."""
+    tidy = F.substring(exact(col), 1, 10)
+    return F.when(tidy.rlike(r"^(19\d\d|20[0-4]\d)-\d\d-\d\d$") & F.try_to_date(tidy).isNotNull(), tidy)
+
+
 def postcode(col: Column, region: str = "") -> Column:
     """Upper case, without blanks and dashes: 'sw1a 1aa' and 'SW1A1AA' are one."""
     tidy = F.regexp_replace(F.upper(exact(col)), r"[\s-]", "")
@@ -137,6 +143,7 @@ def _e164(region: str):
 
 NORMALISERS = {
     "exact": exact,
+    "birth_date": birth_date,
     "lower": lower,
     "upper": upper,
     "email": email,

@@ -4,20 +4,23 @@ from __future__ import annotations
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
+from sqlglot import exp
 
 from cdp_spark.config.contract import Table
-from cdp_spark.config.cross import columns_of
+from cdp_spark.config.cross import columns_of, parsed
 from cdp_spark.config.source import Identity, Source
 from cdp_spark.contracts import row_checks
 from cdp_spark.silver.normalise import normalised
 from cdp_spark.silver.subjects import id_column, row_subject
 from cdp_spark.sources.land import with_fields
 
-META = ("_source", "_record_id", "_hash", "_ingest_date", "_landing", "_file", "event_time", "known_at")
+UNREAD = "_unread"
+CONVERSIONS = (exp.Cast, exp.TryCast, exp.TsOrDsToDate, exp.TsOrDsToTimestamp, exp.StrToTime, exp.StrToDate, exp.Trim)
 
 
 def standardised(bronze: DataFrame, source: Source, table: Table, identity: Identity, region: str) -> DataFrame:
-    """One row per bronze row: the contract's columns, `_id_<namespace>` columns, and `rule` where it breaks a check."""
+    """One row per bronze row: the contract's columns, `_id_<namespace>` columns, `rule` where it breaks a check, and
+    `_unread`: which of `unread_names` were given and could not be understood, so that they are null."""
     wide = with_fields(bronze, source.fields)
     region = source.region or region
     ids = [
@@ -36,8 +39,37 @@ def standardised(bronze: DataFrame, source: Source, table: Table, identity: Iden
         (F.expr(source.deleted) if source.deleted else F.lit(False)).alias("deleted"),
         *(_column(name, table, source, region) for name in _own(table)),
         *(id_column(ns) for ns in source.identifiers),
+        *(given(sql).alias(f"_given_{name}") for name, sql in unread_names(source).items()),
     )
+    empty = [F.when(F.col(f"_given_{n}") & F.col(_place(n, source)).isNull(), F.lit(n)) for n in unread_names(source)]
+    rows = rows.withColumn(UNREAD, F.array_compact(F.array(*empty)) if empty else F.array().cast("array<string>"))
+    rows = rows.drop(*(f"_given_{name}" for name in unread_names(source)))
     return _with_rule(_with_consent_value(rows, source), table)
+
+
+def unread_names(source: Source) -> dict[str, str]:
+    """What can be given and not understood, by name: the SQL of what was given.
+
+    Identifiers, and columns that only convert (`EMAIL`, `to_date(BORN)`, `cast(x as double)`): of other expressions
+    null may be the meaning.
+    """
+    found = dict(source.identifiers)
+    for name, sql in source.columns.items():
+        tree = parsed(sql)
+        while isinstance(tree, CONVERSIONS):
+            tree = tree.this
+        if isinstance(tree, exp.Column):
+            found.setdefault(name, tree.sql(dialect="spark"))
+    return found
+
+
+def given(sql: str) -> Column:
+    """True where the expression has a value that is no blank."""
+    return F.coalesce(F.trim(F.expr(sql).cast("string")) != "", F.lit(False))
+
+
+def _place(name: str, source: Source) -> str:
+    return id_column(name) if name in source.identifiers else name
 
 
 def _own(table: Table) -> list[str]:

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Collection
 from functools import partial
 from typing import NamedTuple
 
+from py4j.protocol import Py4JJavaError
 from pyspark import StorageLevel
+from pyspark.errors import PySparkException
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
@@ -14,7 +18,12 @@ from cdp_spark.job import Job, side_by_side
 from cdp_spark.sources.jdbc import jdbc_rows
 from cdp_spark.sources.land import bronze_rows, deduplicated, judged, quarantined
 from cdp_spark.sources.read import Raw, SourceError, raw_rows
+from cdp_spark.sources.unreadable import unreadable
 from cdp_spark.storage import Storage
+
+STOPPED = "source_stopped"
+NAME = re.compile(r"[A-Za-z_][\w.\-]{0,39}")
+READ_HINT = "look at the drop's files, and at options and expressions in its YAML (CDP_TRACE=1 shows the whole trace)"
 
 
 class Landed(NamedTuple):
@@ -46,9 +55,21 @@ def _landed(job: Job, name: str, landing: int) -> Landed:
         account = land(job, name, source, landing)
     except SourceError as error:
         account = Landed(name, status="failed", message=str(error))
+    except (PySparkException, Py4JJavaError) as error:
+        if not (why := unreadable(error)):
+            raise
+        account = Landed(name, status="failed", message=f"source {name}: Spark cannot read it: {why}; {READ_HINT}")
     if account.status == "failed" or (account.status == "missing" and not source.optional):
         job.warn(account.message or name)
     return account
+
+
+def named(fields: Collection[str]) -> str:
+    """Names of fields for a message. What does not look like one (an address) may be data: it is counted."""
+    plain = sorted(field for field in fields if NAME.fullmatch(field))
+    hidden = len(fields) - len(plain)
+    more = [f"{len(plain) - 20} more"] if len(plain) > 20 else []
+    return ", ".join([*plain[:20], *more, *([f"{hidden} that look like data and are not shown"] if hidden else [])])
 
 
 def _any_bronze(job: Job) -> bool:
@@ -69,7 +90,7 @@ def landing_number(job: Job) -> int:
 
 
 def land(job: Job, name: str, source: Source, landing: int) -> Landed:
-    """Land one source. Raises SourceError where too much of it is bad, or a snapshot shrank beyond its limit."""
+    """Land one source; its account. Raises SourceError where a field is missing or a snapshot shrank too far."""
     if source.jdbc:
         raw = jdbc_rows(job.spark, name, source, job.lake.read(f"bronze.{name}"), job.date)
         return _land_rows(job, name, source, raw, landing)
@@ -86,8 +107,10 @@ def land(job: Job, name: str, source: Source, landing: int) -> Landed:
 
 
 def _land_rows(job: Job, name: str, source: Source, raw: Raw, landing: int) -> Landed:
-    if new := sorted(raw.fields - set(source.fields)):
-        job.warn(f"source {name}: new field(s) {', '.join(new[:20])}; kept in bronze and in `extra`")
+    if new := raw.fields - set(source.fields):
+        job.warn(f"source {name}: new field(s) {named(new)}; kept in bronze and in `extra`")
+    if source.format != "json" and (lost := set(source.fields) - raw.fields):  # JSON leaves out what is empty
+        job.warn(f"source {name}: field(s) {named(lost)} are not in the drop: what they fill is empty")
     base = job.conf.base
     rows = judged(raw.rows, source, job.date, max_chars=base.max_field_chars, tolerance=base.future_tolerance)
     rows = rows.persist(StorageLevel.MEMORY_AND_DISK)
@@ -98,7 +121,10 @@ def _land_rows(job: Job, name: str, source: Source, raw: Raw, landing: int) -> L
 
 
 def write_rows(job: Job, name: str, source: Source, rows: DataFrame, landing: int) -> Landed:
-    """Write judged `rows` of one source's day to bronze and quarantine, in place of what an earlier try wrote."""
+    """Write judged `rows` of one source's day to bronze and quarantine, in place of what an earlier try wrote.
+
+    The account's status is `failed` where more than max_bad_share is bad. Raises SourceError for a shrunken snapshot.
+    """
     good = deduplicated(rows.where("rule IS NULL"), source).persist(StorageLevel.MEMORY_AND_DISK)
     clashes = good.where("rule IS NOT NULL AND _copy = 1").drop("_copy", "_rival")
     bad = rows.where("rule IS NOT NULL").unionByName(clashes)
@@ -107,12 +133,7 @@ def write_rows(job: Job, name: str, source: Source, rows: DataFrame, landing: in
     kept = good.where("rule IS NULL AND _copy = 1")
     aside = quarantined(bad, name, job.date)
     if total and broken > source.max_bad_share * total:
-        job.lake.quarantine(f"bronze.{name}", aside, job.date, rows=broken)
-        worst = bad.groupBy("rule").count().orderBy(F.desc("count"), "rule").first()
-        raise SourceError(
-            f"source {name}: {broken} of {total} rows are bad (most: {worst['rule']}, {worst['count']}), more than "
-            f"max_bad_share {source.max_bad_share}; nothing was landed, the rows are in quarantine"
-        )
+        return _stopped(job, name, bad, good, (total, broken))
     _refuse_shrunk(job, name, source, kept)
     landed_at = F.lit(job.run_at.replace(tzinfo=None)).cast("timestamp")
     written = job.lake.write(f"bronze.{name}", bronze_rows(kept, name, landing, landed_at), on=job.date)
@@ -122,6 +143,24 @@ def write_rows(job: Job, name: str, source: Source, rows: DataFrame, landing: in
     account = Landed(name, total, written.rows, broken, total - written.rows - broken)
     job.log(f"{name}: {total} rows in, {written.rows} landed, {broken} bad, {account.deduplicated} repeated")
     return account
+
+
+def _stopped(job: Job, name: str, bad: DataFrame, good: DataFrame, counts: tuple[int, int]) -> Landed:
+    """The account of a source of which too much is bad: all its rows are set aside, so that a replay has them all."""
+    total, broken = counts
+    share = job.conf.sources[name].max_bad_share
+    rest = good.where("rule IS NULL").withColumns({
+        "raw": F.to_json("data"), "rule": F.lit(STOPPED), "reason": F.lit(f"expected at most {share} of the rows bad"),
+    })  # fmt: skip
+    whole = quarantined(bad, name, job.date).unionByName(quarantined(rest, name, job.date))
+    job.lake.quarantine(f"bronze.{name}", whole, job.date, rows=total)
+    worst = bad.groupBy("rule").count().orderBy(F.desc("count"), "rule").first()
+    message = (
+        f"source {name}: {broken} of {total} rows are bad (most: {worst['rule']}, {worst['count']}), more than "
+        f"max_bad_share {share}; nothing was landed, all rows are in quarantine; mend its YAML, then "
+        f"cdp quarantine replay --source {name} --date {job.date}"
+    )
+    return Landed(name, total, 0, total, 0, "failed", message)
 
 
 def _refuse_shrunk(job: Job, name: str, source: Source, kept: DataFrame) -> None:
@@ -142,8 +181,6 @@ def _refuse_shrunk(job: Job, name: str, source: Source, kept: DataFrame) -> None
 def write_accounts(job: Job, accounts: list[Landed]) -> None:
     rows = [
         ("bronze", a.source, job.date, a.rows_in, a.rows_out, a.quarantined, a.deduplicated, 0, a.status, a.message)
-        if a.status == "landed"
-        else ("bronze", a.source, job.date, 0, 0, 0, 0, 0, a.status, a.message)
         for a in accounts
     ]
     columns = job.lake.read("bronze._reconciliation").schema

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import date, timedelta
+from functools import reduce
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -11,6 +12,7 @@ from pyspark.sql.window import Window
 from cdp_spark.config.source import Source
 
 SEPARATOR = "|"
+EARLIEST = date(1900, 1, 1)  # before it no customer was born: such a time is a number that was read as a date
 KEPT = ("data", "file", "_file", "_record_id", "_hash", "_ingest_date", "event_time", "known_at")
 
 
@@ -41,8 +43,11 @@ def judged(rows: DataFrame, source: Source, day: date, *, max_chars: int, tolera
     wide = wide.withColumn("_ingest_date", F.lit(day)).withColumn("_file", F.col("file"))
     wide = wide.withColumn("event_time", F.expr(source.event_time).cast("timestamp"))
     wide = wide.withColumn("_hash", content_hash()).withColumn("known_at", known_at(source, day))
-    key = [F.trim(F.col(f"`{name}`")) for name in source.key]
-    wide = wide.withColumn("_record_id", F.concat_ws(SEPARATOR, *key) if key else F.col("_hash"))
+    key = [F.nullif(F.trim(F.col(f"`{name}`")), F.lit("")) for name in source.key]
+    joined = reduce(lambda a, b: F.concat(a, F.lit(SEPARATOR), b), key) if key else F.col("_hash")
+    unread = F.coalesce(F.col("rule").startswith("malformed"), F.lit(False))
+    # null where a part is missing or the row could not be read: it names no record
+    wide = wide.withColumn("_record_id", F.when(~unread, joined))
     rule, reason = F.lit(None).cast("string"), F.lit(None).cast("string")
     for name, bad, expected in reversed(_rules(source, day, max_chars, tolerance)):
         broke = F.coalesce(bad, F.lit(False))
@@ -61,9 +66,15 @@ def _rules(source: Source, day: date, max_chars: int, tolerance: timedelta) -> l
         empty = F.col(f"`{name}`").isNull() | (F.trim(F.col(f"`{name}`")) == "")
         found.append((f"{name}_missing", empty, f"expected a value in {name}"))
     for name in source.key:
-        found.append((f"{name}_control", F.col(f"`{name}`").rlike(r"\p{Cntrl}"), f"control characters in {name}"))
+        found.append(
+            (f"{name}_control", F.col(f"`{name}`").rlike(r"\p{Cntrl}"), f"expected no control characters in {name}")
+        )
     found.append(("event_time", F.col("event_time").isNull(), "expected a time that event_time can read"))
     found.append(("event_time_future", F.col("event_time") > latest, f"expected no time after {day} plus tolerance"))
+    found.append(("event_time_past", F.col("event_time") < F.lit(EARLIEST), f"expected no time before {EARLIEST}"))
+    for name, sql in source.identifiers.items():
+        inner = F.regexp_replace(F.expr(sql).cast("string"), r"^\s+|\s+$", "")
+        found.append((f"{name}_control", inner.rlike(r"\p{Cntrl}"), f"expected no control characters in {name}"))
     for check in source.checks:
         if check.severity == "quarantine":
             found.append((check.label, ~F.coalesce(F.expr(check.expr), F.lit(False)), f"expected {check.expr}"))
@@ -110,6 +121,7 @@ def quarantined(rows: DataFrame, name: str, day: date) -> DataFrame:
         F.lit(name).alias("source"),
         F.lit(day).alias("ingest_date"),
         "file",
+        F.col("_record_id").alias("record_id"),
         "raw",
         "rule",
         "reason",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
 from typing import NamedTuple
 
 from pyspark.sql import Column, DataFrame, SparkSession
@@ -30,25 +31,33 @@ class Raw(NamedTuple):
 
 def raw_rows(spark: SparkSession, name: str, source: Source, files: list[str]) -> Raw:
     """Every row of `files`. Raises SourceError where a required field is in none of them."""
-    reader = {"csv": _csv, "json": _json, "parquet": _columns, "delta": _columns}[source.format]
-    found = reader(spark, source, files)
-    if missing := [field for field in (*source.required, *source.key) if field not in found.fields]:
-        wrong = _delimiter_hint(source, found.fields)
-        raise SourceError(f"source {name}: field {missing[0]!r} is in no file of the drop{wrong}")
+    if source.format == "csv":
+        return _csv(spark, name, source, files)
+    found = (_json if source.format == "json" else _columns)(spark, source, files)
+    _demand(f"source {name}", source, found.fields, "no file of the drop")
     return found
 
 
-def _delimiter_hint(source: Source, fields: frozenset[str]) -> str:
+def _demand(where: str, source: Source, fields: Collection[str], place: str) -> None:
+    """Raises SourceError where `fields` lack a required one, or are none of those that the source declares."""
+    needed = (*source.required, *source.key)
+    missing = [field for field in needed if field not in fields]
+    if not missing and (needed or set(fields) & set(source.fields)):
+        return
+    lacking = f"field {missing[0]!r} is in" if missing else "no declared field is in"
     if source.format == "csv" and len(fields) == 1:
-        return f"; the header is one field: is the delimiter {source.options.get('sep', ',')!r} (options.sep) right?"
-    return f"; it has {len(fields)} fields; has the source renamed it? (fields, required and key in its YAML)"
+        hint = f"the header is one field: is the delimiter {source.options.get('sep', ',')!r} (options.sep) right?"
+    else:
+        hint = "is its header line there?" if source.format == "csv" else f"it has {len(fields)} fields;"
+        hint += " Has the source renamed it? (fields, required and key in its YAML)"
+    raise SourceError(f"{where}: {lacking} {place if missing else place.removeprefix('no ')}; {hint}")
 
 
 def _options(source: Source) -> dict[str, str]:
     return {key: str(value).lower() if isinstance(value, bool) else str(value) for key, value in source.options.items()}
 
 
-def _csv(spark: SparkSession, source: Source, files: list[str]) -> Raw:
+def _csv(spark: SparkSession, name: str, source: Source, files: list[str]) -> Raw:
     options = {
         "header": "true",
         "mode": "PERMISSIVE",
@@ -59,6 +68,8 @@ def _csv(spark: SparkSession, source: Source, files: list[str]) -> Raw:
     options |= _options(source)
     parts, fields = [], set()
     for header, same in _by_header(spark, options, files).items():
+        # each file by itself: the first row of one without a header would pass for names of fields, and be logged
+        _demand(f"source {name}", source, header, f"no header of {same[0].rsplit('/', 1)[-1]}")
         schema = T.StructType([T.StructField(c, T.StringType()) for c in (*header, CORRUPT)])
         frame = spark.read.schema(schema).options(**options, enforceSchema="false").csv(same)
         data = F.map_from_arrays(F.array(*(F.lit(c) for c in header)), F.array(*(F.col(f"`{c}`") for c in header)))
@@ -80,10 +91,17 @@ def _by_header(spark: SparkSession, options: dict[str, str], files: list[str]) -
 
 def _json(spark: SparkSession, source: Source, files: list[str]) -> Raw:
     lines = spark.read.options(**_options(source)).text(files).where(F.trim("value") != "")
-    data = F.from_json("value", TEXT_MAP)
-    broken = F.when(data.isNull() | (F.size(data) <= 0) | ~F.col("value").rlike(r"\}\s*$"), F.col("value"))
+    data = one_object("value")
+    broken = F.when(data.isNull() | (F.size(data) <= 0), F.col("value"))
     rows = _judged(lines, data, broken, source, "one JSON object a line")
     return Raw(rows, _keys(rows))
+
+
+def one_object(text: str) -> Column:
+    """The JSON object that column `text` is, as a map of text; null where it is none, or where something follows it."""
+    # read as a list of one: the parser would pass over whatever follows an object
+    objects = F.from_json(F.concat(F.lit("["), text, F.lit("]")), f"array<{TEXT_MAP}>")
+    return F.when(F.size(objects) == 1, objects[0])
 
 
 def _keys(rows: DataFrame) -> frozenset[str]:

@@ -9,12 +9,12 @@ from pyspark.sql import functions as F
 from cdp_spark.job import Job
 from cdp_spark.sources.ingest import Landed, SourceError, write_rows
 from cdp_spark.sources.land import judged
-from cdp_spark.sources.read import TEXT_MAP
+from cdp_spark.sources.read import one_object
 
 
 def kept_rows(bronze: DataFrame, quarantine: DataFrame) -> DataFrame:
     """Raw rows (data, file, raw, rule, reason) of a day: what was landed, and what was set aside."""
-    data = F.from_json("raw", TEXT_MAP)
+    data = one_object("raw")
     bad = quarantine.select(
         data.alias("data"),
         "file",
@@ -32,7 +32,7 @@ def kept_rows(bronze: DataFrame, quarantine: DataFrame) -> DataFrame:
 def replay(job: Job, name: str) -> Landed:
     """Judge the quarantined rows of source `name` on the job's day again; those that are good now join bronze.
 
-    Raises SourceError where the source is unknown or nothing of it was landed on that day.
+    Raises SourceError where the source is unknown, nothing of it was landed on that day, or too much is bad still.
     """
     if name not in job.conf.sources:
         raise SourceError(f"no source {name!r}. Known: {', '.join(sorted(job.conf.sources))}")
@@ -50,6 +50,8 @@ def replay(job: Job, name: str) -> Landed:
         account = write_rows(job, name, source, rows, landing)
     finally:
         rows.unpersist()
+    if account.status == "failed":
+        raise SourceError(account.message)
     correct_account(job, account)
     return account
 

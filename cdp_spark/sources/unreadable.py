@@ -1,0 +1,31 @@
+"""Is it the drop or its YAML that Spark stumbled over, or something that concerns every source?"""
+
+from __future__ import annotations
+
+import os
+import re
+
+from py4j.protocol import Py4JJavaError
+from pyspark.errors import AnalysisException, IllegalArgumentException, PySparkException
+
+OF_A_DROP = ("FAILED_READ_FILE", "CANNOT_MERGE_SCHEMAS", "UNABLE_TO_INFER_SCHEMA", "INVALID_PARAMETER")
+OF_JAVA = re.compile(r"\[([A-Z][A-Z_]+(?:\.[A-Z_]+)*)\]")
+PATTERN = "java.util.regex.PatternSyntaxException"
+
+
+def condition(error: Exception) -> str:
+    """Spark's name of an error (FAILED_READ_FILE.NO_HINT), never its words: they may hold a row's values."""
+    if isinstance(error, PySparkException):
+        return error.getCondition() or type(error).__name__
+    text = str(error)
+    found = OF_JAVA.search(text)
+    return found.group(1) if found else "PatternSyntaxException" if PATTERN in text else type(error).__name__
+
+
+def unreadable(error: PySparkException | Py4JJavaError) -> str | None:
+    """What is wrong with a source's files, options or expressions; None where the cause may be another one."""
+    name = condition(error)
+    mine = isinstance(error, AnalysisException | IllegalArgumentException) or name.startswith(OF_A_DROP)
+    if not (mine or name == "PatternSyntaxException") or os.environ.get("CDP_TRACE"):
+        return None
+    return name
