@@ -152,7 +152,7 @@ def matched(records: DataFrame, plan: Plan, model: dict, how: Matching, distinct
         scored(pairs, rare, weights).select("a", "b", "source_a", "source_b", "total", "own", "named").localCheckpoint()
     )
     partners, relatives = model["partners"], model["relatives"]
-    if partners is None:
+    if None in (partners, relatives):
         partners, relatives = mixture(histogram(first), *size)
     bar = bars(partners, how.household_size or relatives, size, how)
     groups = grouped_keys(linked(first, bar, distinct).where("linked")).localCheckpoint()
