@@ -71,6 +71,9 @@ real-ml: $(STAMP) ## models on real tables in ../shared/data, where they are the
 bench-identity: setup ## components against plain GraphFrames, ratios in one run (EDGES="1000000 4000000")
 	$(BIN)/python -m tests.benchmarks.identity --edges $(or $(EDGES),1000000 4000000)
 
+bench-identity-match: setup ## our scoring of candidate pairs beside Splink's on Spark, ratio in one run
+	$(BIN)/python -m tests.benchmarks.matching
+
 lint: $(STAMP) ## ruff
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 

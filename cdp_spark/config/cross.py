@@ -186,12 +186,14 @@ def _namespaces(conf: Conf, root: Path) -> list[str]:
 
 
 def _matching(conf: Conf, root: Path) -> list[str]:
-    where, columns = f"{root / 'identity.yml'}, matching.fields", set(conf.tables["silver.customers"].columns) - GIVEN
-    return [
-        unknown(where, "column of silver.customers", name, columns)
-        for name in conf.identity.matching.fields
-        if name not in columns
+    where = f"{root / 'identity.yml'}, matching.fields"
+    mapped = {column for one in conf.sources.values() if one.entity == "customers" for column in one.columns}
+    found = [
+        unknown(where, "mapped column", name, mapped) for name in conf.identity.matching.fields if name not in mapped
     ]
+    if conf.identity.matching.enabled and not mapped:
+        found.append(f"{root / 'identity.yml'}, matching: no source of entity customers maps a column to compare")
+    return found
 
 
 def _distinct(conf: Conf, root: Path) -> list[str]:

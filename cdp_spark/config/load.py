@@ -195,6 +195,7 @@ def load(root: str | Path, env: str = "local") -> models.Conf:
     if problems:
         raise ConfError(problems)
     parts["tables"] = with_features(parts["tables"], parts["features"])
+    parts["tables"] = with_matched(parts["tables"], parts["identity"].matching.fields)
     conf = models.Conf(**parts)
     if problems := cross.problems(conf, root):
         raise ConfError(problems)
@@ -206,6 +207,14 @@ def with_features(tables: dict, features: dict) -> dict:
     table = tables["gold.features"]
     columns = {name: contract.Column(type="double", meaning=f.meaning) for name, f in features.items()}
     return tables | {"gold.features": table.model_copy(update={"columns": table.columns | columns})}
+
+
+def with_matched(tables: dict, fields: dict) -> dict:
+    """The contracts, `silver.customers` with a text column for each field of `matching:` that it lacks."""
+    table = tables["silver.customers"]
+    new = {name: contract.Column(type="string", pii="direct", meaning=f"{kind}, for matching", normaliser="exact")
+           for name, kind in fields.items() if name not in table.columns}  # fmt: skip
+    return tables | {"silver.customers": table.model_copy(update={"columns": table.columns | new})}
 
 
 def read_base(root: Path, problems: list[str]) -> dict[str, Any]:

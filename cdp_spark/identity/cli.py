@@ -24,7 +24,11 @@ def evaluate(root: str, truth: str, conf_dir: str | None, env: str, as_json: boo
     from cdp_spark.identity import evaluate as judge
 
     try:
-        found = judge.evaluate(current_members(root, conf_dir, env), judge.read_labels(truth))
+        members = current_members(root, conf_dir, env)
+        labels, other = judge.of_sources(judge.read_labels(truth), members)
+        if other:
+            click.echo(f"rows of the truth that belong to sources outside the lake, left out: {other}", err=True)
+        found = judge.evaluate(members, labels)
     except (judge.TruthError, OSError) as error:
         raise click.ClickException(str(error)) from None
     if as_json:
@@ -45,12 +49,22 @@ def evaluate(root: str, truth: str, conf_dir: str | None, env: str, as_json: boo
 def run_files(ctx, conf_dir, drops, lake, env, text, truth) -> None:
     """Find out who is who in a folder of files: land, standardise, match, resolve. Nothing else is needed."""
     from datetime import UTC, datetime
+    from pathlib import Path
 
+    from cdp_spark import job as jobs
+    from cdp_spark.cli import day
     from cdp_spark.pipeline import between
-    from cdp_spark.runner import run_command_body
+    from cdp_spark.runner import finished, run_steps
 
-    day = text or f"{datetime.now(UTC):%Y-%m-%d}"
-    run_command_body(between("ingest", "resolve"), conf_dir, env, lake, drops, None, day)
+    when = day(text) if text else datetime.now(UTC).date()
+    if "://" not in drops and not (Path(drops).is_dir() and any(Path(drops).iterdir())):
+        raise click.ClickException(
+            f"--in {drops}: no such folder, or nothing lies in it; the sources' files belong there"
+        )
+    if truth and "://" not in truth and not Path(truth).is_file():
+        raise click.ClickException(f"--truth {truth}: no such file; expected CSV or Parquet with record_id, entity_id")
+    job = jobs.start(conf_dir, env, when, lake=lake, drops=drops)
+    finished(job, run_steps(job, between("ingest", "resolve")))
     if truth:
         ctx.invoke(evaluate, root=lake, truth=truth, conf_dir=conf_dir, env=env, as_json=False)
 

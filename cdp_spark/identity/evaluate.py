@@ -55,6 +55,23 @@ def evaluate(members: pd.DataFrame, truth: pd.DataFrame) -> dict:
     return counts | _measures(table, len(joined))
 
 
+def of_sources(truth: pd.DataFrame, members: pd.DataFrame) -> tuple[pd.DataFrame, int]:
+    """The rows of `truth` whose source has members, and how many others there are; all rows where it has no source.
+
+    A truth may tell of more sources than a deployment reads. Raises TruthError where it has none of them.
+    """
+    if "source" not in truth:
+        return truth, 0
+    known, told = set(members["source"].astype(str)), truth["source"].astype(str)
+    here = told.isin(known)
+    if known and len(truth) and not here.any():
+        few = ", ".join(sorted(set(told))[:10])
+        raise TruthError(
+            f"truth: its sources are {few}; the lake has {', '.join(sorted(known))}: make their names agree"
+        )
+    return truth[here], int((~here).sum())
+
+
 def _keyed(frame: pd.DataFrame, key: list[str], label: str, name: str) -> pd.DataFrame:
     if missing := [column for column in (*key, label) if column not in frame]:
         raise TruthError(f"{name}: no column {', '.join(missing)}; it has {', '.join(map(str, frame.columns))}")

@@ -22,26 +22,40 @@ def grouped(pairs: pd.DataFrame) -> dict[str, str]:
         for key, source in zip(pairs[side], pairs[f"source_{side}"], strict=True):
             members[key], group[key] = [key], key
             sources[key] = {source} if isinstance(source, str) else set()
-    known = {
-        (a, b): float(score)
-        for a, b, score in zip(pairs["a"], pairs["b"], np.clip(pairs["score"], -MOST_BITS, MOST_BITS), strict=True)
-    }
+    between = _between(pairs)
     links = pairs[pairs["linked"]].sort_values(["score", "a", "b"], ascending=[False, True, True], kind="stable")
     for a, b in zip(links["a"], links["b"], strict=True):
-        one, two = sorted((group[a], group[b]))
-        if one == two or sources[one] & sources[two] or not _mean(known, members[one], members[two]) > 0:
+        one, two = group[a], group[b]
+        if one == two or sources[one] & sources[two] or not between[one][two] > 0:
             continue
+        if (len(members[one]), two) < (len(members[two]), one):  # the larger part takes the smaller one in
+            one, two = two, one
         for key in members[two]:
             group[key] = one
         members[one] += members.pop(two)
         sources[one] |= sources.pop(two)
-    return group
+        _take_in(between, one, two)
+    smallest = {name: min(keys) for name, keys in members.items()}
+    return {key: smallest[name] for key, name in group.items()}
 
 
-def _mean(known: dict[tuple[str, str], float], one: list[str], two: list[str]) -> float:
-    """Mean score of the known pairs between two groups."""
-    found = [known[pair] for x in one for y in two if (pair := (x, y) if x < y else (y, x)) in known]
-    return sum(found) / len(found)
+def _between(pairs: pd.DataFrame) -> dict[str, dict[str, float]]:
+    """Of each record and each other that it was compared with: the sum of their scores, to grow with the groups."""
+    found: dict[str, dict[str, float]] = {}
+    scores = np.clip(pairs["score"].to_numpy(float), -MOST_BITS, MOST_BITS)
+    for a, b, score in zip(pairs["a"], pairs["b"], scores.tolist(), strict=True):
+        found.setdefault(a, {})[b] = score
+        found.setdefault(b, {})[a] = score
+    return found
+
+
+def _take_in(between: dict[str, dict[str, float]], one: str, two: str) -> None:
+    """Add what `two` has between itself and others to `one`: of a sum only the sign matters, as of a mean."""
+    for other, score in between.pop(two).items():
+        del between[other][two]
+        if other != one:
+            total = between[one].get(other, 0.0) + score
+            between[one][other] = between[other][one] = total
 
 
 def kept(pairs: pd.DataFrame) -> pd.DataFrame:

@@ -15,28 +15,36 @@ from dataclasses import dataclass, field, replace
 
 @dataclass(frozen=True)
 class Level:
-    """`when` is SQL over a pair; `tf`: the column by whose rarity equal values count more."""
+    """`when` is SQL over a pair; `tf`: the column by whose rarity equal values count more; `most`: bits at most;
+    `says`: as of a comparison, where it is less than that."""
 
     label: str
     when: str
     tf: str | None = None
+    most: float | None = None
+    says: float | None = None
 
 
 @dataclass(frozen=True)
 class Comparison:
     """One thing that records say.
 
-    columns: of the prepared records, the first of which is null where nothing can be said.  own: what tells one member
-    of a household from another; the rest (surname, address) they share.  most: the largest weight in bits that `own`
-    evidence may count for, where families share the thing too.  apart: what a plain difference weighs there at least.
+    columns: of the prepared records; nothing can be said where one of two records has none of them, or they have no
+    column in common.  says: bits that an agreement says in an ordinary population (one in 2^says strangers agrees): it
+    is held to while the records are too few to count.  own: what tells one member of a household from another; the
+    rest (surname, address) they share.  most: the largest weight in bits that `own` evidence may count for, as
+    relatives share the thing too, but not where the comparison `unless` agrees as well.  apart: what a plain difference
+    weighs there at least.
     """
 
     name: str
     columns: tuple[str, ...]
     levels: tuple[Level, ...]
     similarities: dict[str, str] = field(default_factory=dict)
+    says: float = 0.0
     own: bool = False
     most: float | None = None
+    unless: str | None = None
     apart: float | None = None
     reads: tuple[str, ...] = ()
 
@@ -46,7 +54,7 @@ class Comparison:
 
     @property
     def null(self) -> str:
-        return f"{self.columns[0]}_l IS NULL OR {self.columns[0]}_r IS NULL"
+        return " AND ".join(f"({column}_l IS NULL OR {column}_r IS NULL)" for column in self.columns)
 
     def inlined(self, when: str) -> str:
         """`when` with the similarities written out, for an engine that gets one condition a level."""
@@ -68,6 +76,17 @@ def _close(column: str, share: float, *, least: int = 0) -> str:
     return f"{column}_d <= greatest({least}, {share} * {column}_n)"
 
 
+def _slip(name: str) -> str:
+    """A slip of the pen in a name: a letter or two, or two neighbours turned round, which Levenshtein counts twice."""
+    return _close(name, 0.2, least=1) + f" OR ({name}_d = 2 AND {name}_letters_l = {name}_letters_r)"
+
+
+def _crossed(column: str, other: str) -> str:
+    """Edits from one record's value to what the other record says in another column, the better way round."""
+    ways = (f"coalesce(levenshtein({column}_{x}, {other}_{y}), 99)" for x, y in ("lr", "rl"))
+    return f"least({', '.join(ways)})"
+
+
 def _equal(column: str) -> Level:
     return Level("equal", f"{column}_l = {column}_r", tf=column)
 
@@ -81,14 +100,17 @@ def given() -> Comparison:
         (
             _equal("given"),
             Level("form of one name", f"given_root_l = given_root_r OR ({initial})"),
-            Level("one or two letters apart", _close("given", 0.2, least=1)),
-            Level("names turned round", "given_l = family_as_given_r OR given_r = family_as_given_l OR " + other),
+            Level("a slip", _slip("given")),
+            Level("names turned round", f"given_x <= 0.2 * given_n OR {other}"),
             Level("alike", _close("given", 0.4)),
         ),
-        _distance("given"),
+        _distance("given") | {"given_x": _crossed("given", "family_as_given")},
+        says=6,
         own=True,
         apart=-5.6,  # one in fifty is written under another given name altogether; relatives nearly all are
-        reads=("given_root", "family_as_given", "middle_as_given"),
+        most=6.6,  # one in a hundred relatives is called like the other: juniors, who have birth dates of their own
+        unless="birth",
+        reads=("given_root", "given_letters", "family_as_given", "middle_as_given"),
     )
 
 
@@ -101,13 +123,14 @@ def family() -> Comparison:
         ("family",),
         (
             _equal("family"),
-            Level("one or two letters apart", _close("family", 0.2, least=1)),
+            Level("a slip", _slip("family")),
             Level("part of a double name", part),
-            Level("names turned round", "family_l = given_as_family_r OR family_r = given_as_family_l"),
+            Level("names turned round", "family_x <= 0.2 * family_n"),
             Level("alike", _close("family", 0.4)),
         ),
-        _distance("family"),
-        reads=("given_as_family",),
+        _distance("family") | {"family_x": _crossed("family", "given_as_family")},
+        says=7,
+        reads=("family_letters", "given_as_family"),
     )
 
 
@@ -122,6 +145,7 @@ def middle() -> Comparison:
             Level("close", _close("middle", 0.34, least=1) + " AND middle_n > 2"),
         ),
         _distance("middle"),
+        says=3,
         own=True,
     )
 
@@ -140,60 +164,81 @@ def birth() -> Comparison:
             Level("year or day equal", part),
         ),
         {"birth_d": "levenshtein(birth_l, birth_r)"},
+        says=12,
         own=True,
         apart=-4.5,  # one in twenty is written with another date altogether; a junior always is
-        most=5.5,  # of those who live together one pair in fifty shares a birth date: twins
+        most=5.5,  # of those who live together one pair in fifty shares a birth date: twins, whose names differ
+        unless="given",
     )
 
 
-def address() -> Comparison:
-    house = "(house_l = house_r OR house_l IS NULL OR house_r IS NULL)"
+def place() -> Comparison:
+    """Where they live, as one thing: who moves has another street, city, postcode and state at once, which four
+    comparisons would count as four differences, and neighbours would share as four."""
+    near = "coalesce(city_d <= greatest(1, 0.25 * city_n), postcode_l = postcode_r, TRUE)"
+    address = f"address_l = address_r AND {near}"
+    town = "(city_l = city_r OR postcode_l = postcode_r)"
+    named = "(unit_l = unit_r AND length(unit_l) > 6)"  # a second address line that is a name of its own
     return Comparison(
-        "address",
-        ("street",),
+        "place",
+        ("street", "city", "postcode", "region"),
         (
-            Level("equal", "address_l = address_r", tf="address"),
-            Level("nearly equal", _close("street", 0.25) + " AND house_l = house_r"),
-            Level("street equal, a house missing", f"street_l = street_r AND {house}"),
-            Level("street equal", "street_l = street_r", tf="street"),
-            Level("street alike", _close("street", 0.25)),
+            Level("address equal", f"{address} AND coalesce(unit_l = unit_r, TRUE)", tf="address"),
+            Level("address equal, another unit", address, tf="address"),
+            Level("address nearly equal", _close("street", 0.25) + f" AND house_l = house_r AND {near}"),
+            Level("street equal, in town", f"(street_l = street_r OR {named}) AND {town}"),
+            Level("street equal", "street_l = street_r", tf="street", says=9),
+            Level("street alike, in town", _close("street", 0.25) + f" AND {town}"),
+            Level("city and postcode equal", "city_l = city_r AND postcode_l = postcode_r", tf="postcode", says=6),
+            Level("postcode equal", "postcode_l = postcode_r", tf="postcode", says=6),
+            Level("city equal", "city_l = city_r", tf="city", says=5),
+            Level("city or postcode close", "city_d <= greatest(1, 0.25 * city_n) OR postcode_d <= 1", says=4),
+            Level("state equal", "region_l = region_r", tf="region", says=2),
         ),
-        _distance("street"),
-        reads=("house", "address"),
+        _distance("street") | _distance("city") | {"postcode_d": "levenshtein(postcode_l, postcode_r)"},
+        says=12,
+        reads=("house", "address", "unit"),
     )
 
 
-def plain(name: str, *, share: float = 0.25, own: bool = False, most: float | None = None, second: float | None = None):
-    """Equal, close, else, of one short text."""
+def plain(name: str, says: float, *, share: float = 0.25, second: float | None = None, **more) -> Comparison:
+    """Equal, close, else, of one short text; with `second` a further share of letters that may differ."""
     levels = [_equal(name), Level("close", _close(name, share, least=1) + f" AND {name}_n > 2")]
     if second:
         levels.append(Level("alike", _close(name, second)))
-    return Comparison(name, (name,), tuple(levels), _distance(name), own=own, most=most)
+    return Comparison(name, (name,), tuple(levels), _distance(name), says=says, **more)
 
 
-def category(name: str, *, own: bool = False) -> Comparison:
-    return Comparison(name, (name,), (_equal(name),), own=own)
+def category(name: str, says: float = 1, *, own: bool = False) -> Comparison:
+    return Comparison(name, (name,), (_equal(name),), says=says, own=own)
 
 
 def email() -> Comparison:
+    follows = 3.0  # an address that only has the same name in it follows from the person's name: namesakes have it too
     return Comparison(
         "email",
         ("email",),
         (
             _equal("email"),
-            Level("name equal", "email_name_l = email_name_r", tf="email_name"),
-            Level("close", _close("email_name", 0.25, least=1) + " AND email_name_n > 3"),
+            Level("a slip", "email_d <= 2"),
+            Level("name equal", "email_name_l = email_name_r", most=follows),
+            Level("name close", _close("email_name", 0.25, least=1) + " AND email_name_n > 3", most=follows),
         ),
-        _distance("email_name"),
+        _distance("email") | _distance("email_name"),
+        says=14,
         own=True,
-        most=4.0,
+        most=1.0,  # relatives share an address for their mail half as often as one person's records do
         reads=("email_name",),
     )
 
 
 def text(name: str, words: str) -> Comparison:
-    """Texts by their letters and by the share of words in common (Jaccard 1901)."""
+    """Texts by their first sixty letters and by the share of words in common (Jaccard 1901)."""
     shared = f"{name}_j"
+    letters = {
+        f"{name}_d": f"levenshtein(substr({name}_l, 1, 60), substr({name}_r, 1, 60))",
+        f"{name}_n": f"least(60, greatest(length({name}_l), length({name}_r)))",
+    }
     return Comparison(
         name,
         (name,),
@@ -204,7 +249,8 @@ def text(name: str, words: str) -> Comparison:
             Level("some words", f"{shared} >= 0.4 OR {_close(name, 0.35)}"),
             Level("few words", f"{shared} >= 0.2"),
         ),
-        _distance(name) | {shared: f"array_overlap({words}_l, {words}_r)"},
+        letters | {shared: f"array_overlap({words}_l, {words}_r)"},
+        says=9,
         own=True,
         reads=(words,),
     )
@@ -217,27 +263,27 @@ SHIPPED = (
     category("generation", own=True),
     birth(),
     category("sex", own=True),
-    plain("national_id", share=0.25, own=True, most=8.0),
-    plain("account_number", share=0.15, own=True, most=8.0),
+    plain("national_id", 16, share=0.25, second=0.45, own=True, most=8.0),
+    plain("account_number", 16, share=0.15, second=0.35, own=True, most=8.0),
     email(),
-    plain("phone", share=0.2),
-    address(),
-    plain("unit"),
-    plain("city", share=0.25, second=0.4),
-    plain("postcode", share=0.25),
-    category("region"),
+    plain("phone", 13, share=0.2),
+    place(),
     text("company", "company_words"),
 )
 
 
 def comparisons(filled: Iterable[str], extra: dict[str, str]) -> list[Comparison]:
     """Comparisons of the columns in `filled` (prepared columns that hold values); `extra`: declared fields by type."""
-    filled, found = set(filled), [one for one in SHIPPED if one.columns[0] in filled]
+    filled, found = set(filled), [one for one in SHIPPED if filled & set(one.columns)]
     if "given" in filled:  # a person's employer is shared with colleagues; an organisation's name is its own
         found = [replace(one, own=False) if one.name == "company" else one for one in found]
     for name, kind in extra.items():
         column = f"x_{name}"
-        makers = {"free_text": lambda c: text(c, f"{c}_words"), "code": plain, "category": category}
+        makers = {
+            "free_text": lambda c: text(c, f"{c}_words"),
+            "code": lambda c: plain(c, 10, own=True),
+            "category": category,
+        }
         if column in filled:
             found.append(makers[kind](column))
     return found

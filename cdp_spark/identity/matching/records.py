@@ -10,6 +10,7 @@ from pyspark.sql import functions as F
 
 from cdp_spark.identity.matching.nicknames import roots
 
+MOST_CHARS = 300
 GENERATIONS = {
     "jr": "2",
     "junior": "2",
@@ -43,9 +44,12 @@ def _without_accents() -> tuple[str, str]:
 
 
 def plain(col: Column) -> Column:
-    """Lower case, without accents, one blank between words of letters and digits of any script; null where empty."""
+    """Lower case, without accents, one blank between words of letters and digits of any script; null where empty.
+
+    Read up to MOST_CHARS: what a longer text is like is told by its beginning, and comparing costs its square.
+    """
     odd, even = _without_accents()
-    lower = F.translate(F.lower(F.translate(col, odd, even)), "'’`´", "")
+    lower = F.translate(F.lower(F.translate(F.substring(col, 1, MOST_CHARS), odd, even)), "'’`´", "")
     for letters, written in (("ß", "ss"), ("ø", "o"), ("æ", "ae"), ("œ", "oe"), ("ł", "l"), ("đ", "d")):
         lower = F.replace(lower, F.lit(letters), F.lit(written))
     tidy = F.trim(F.regexp_replace(lower, r"[^\p{L}\p{N}]+", " "))
@@ -60,6 +64,11 @@ def _words(text: Column, known: dict[str, str]) -> Column:
     """`text` with each word that `known` has written as it says."""
     table = _map(known)
     return F.array_join(F.transform(F.split(text, " "), lambda word: F.coalesce(table[word], word)), " ")
+
+
+def _letters(text: Column) -> Column:
+    """The letters of a word in alphabetical order: equal for 'brian' and 'brain'."""
+    return F.array_join(F.array_sort(F.split(text, "")), "")
 
 
 def _tight(text: Column) -> Column:
@@ -156,23 +165,22 @@ def prepared(customers: DataFrame, extra: dict[str, str]) -> DataFrame:
     rows = rows.withColumns(ids)
     own = [column for name, kind in extra.items() for column in _extra(name, kind)]
     rows = rows.withColumns({"given_sound": F.soundex("given"), "family_sound": F.soundex("family")})
+    rows = rows.withColumns({f"{name}_letters": _letters(F.col(name)) for name in ("given", "family")})
     copies = {"family_as_given": "family", "given_as_family": "given", "middle_as_given": "middle"}
     rows = rows.withColumns({copy: F.col(name) for copy, name in copies.items()})
     return rows.select("subject_key", "source", "event_time", *COLUMNS, *own)
 
 
 # <name>_as_<other>: the same text under a second name: training by one must not switch off the other's comparison
-COLUMNS = ("given", "given_root", "given_sound", "given_as_family", "middle", "middle_as_given", "family",
-           "family_sound", "family_as_given", "generation", "birth", "sex", "house", "street", "address", "unit",
-           "city", "region", "postcode", "phone", "email", "email_name", "national_id", "account_number", "company",
-           "company_words")  # fmt: skip
-
-
+GIVEN = ("given", "given_root", "given_sound", "given_letters", "given_as_family")
+FAMILY = ("family", "family_sound", "family_letters", "family_as_given")
+COLUMNS = (*GIVEN, "middle", "middle_as_given", *FAMILY, "generation", "birth", "sex", "house", "street", "address",
+           "unit", "city", "region", "postcode", "phone", "email", "email_name", "national_id", "account_number",
+           "company", "company_words")  # fmt: skip
 FROM = {
-    "first_name": ("given", "given_root", "given_sound", "given_as_family"),
-    "last_name": ("family", "family_sound", "family_as_given", "generation"),
-    "full_name": ("given", "given_root", "given_sound", "given_as_family", "family", "family_sound", "family_as_given",
-                  "middle", "middle_as_given", "generation"),
+    "first_name": GIVEN,
+    "last_name": (*FAMILY, "generation"),
+    "full_name": (*GIVEN, *FAMILY, "middle", "middle_as_given", "generation"),
     "middle_name": ("middle", "middle_as_given"),
     "birth_date": ("birth",),
     "birth_text": ("birth",),

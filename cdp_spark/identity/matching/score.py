@@ -5,27 +5,41 @@ from __future__ import annotations
 import re
 from math import log2
 
+import numpy as np
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from cdp_spark.identity.matching.weights import Weighted, own_sql, similarities_sql, tf_columns, total_sql, weight_sql
+from cdp_spark.identity.matching.weights import (
+    Weighted,
+    named_sql,
+    own_sql,
+    share_sql,
+    similarities_sql,
+    tf_columns,
+    total_sql,
+    weight_sql,
+)
+
+# where a file holds hardly any relatives, or hardly any duplicates: what is assumed all the same
+FEW = 0.02
 
 
 def with_rarity(records: DataFrame, model: list[Weighted]) -> DataFrame:
-    """`records` with tf_<column>: the share of the records with a value that have this value."""
+    """`records` with tf_<column>: the share of strangers who have this record's value."""
     columns, found = tf_columns(model), records
     totals = records.agg(*(F.count(column).alias(f"all_{column}") for column in columns)) if columns else None
-    for column in columns:  # always of `records`, not of what was joined so far: else the plan triples
+    for column, u in columns.items():  # always of `records`, not of what was joined so far: else the plan triples
         counts = records.where(F.col(column).isNotNull()).groupBy(column).agg(F.count(F.lit(1)).alias("n"))
-        share = (F.col("n") / F.col(f"all_{column}")).alias(f"tf_{column}")
+        share = F.expr(share_sql("n", f"all_{column}", u)).alias(f"tf_{column}")
         found = found.join(counts.crossJoin(F.broadcast(totals)).select(column, share), column, "left")
     return found
 
 
 def scored(pairs: DataFrame, records: DataFrame, model: list[Weighted]) -> DataFrame:
-    """`pairs` (a, b and more) with source_a, source_b, first_seen, total and own (bits), and w_<comparison>.
+    """`pairs` (a, b and more) with source_a, source_b, first_seen, total, own (bits), named and w_<comparison>.
 
-    records: as `with_rarity` gives them. total: all evidence; own: what tells relatives apart.
+    records: as `with_rarity` gives them. total: all evidence; own: what tells relatives apart; named: some of that
+    speaks for the pair.
     """
     columns = sorted({column for one in model for column in one.comparison.needs})
     columns += [f"tf_{column}" for column in tf_columns(model)]
@@ -38,7 +52,8 @@ def scored(pairs: DataFrame, records: DataFrame, model: list[Weighted]) -> DataF
     weights = [F.expr(weight_sql(one)).alias(f"w_{one.comparison.name}") for one in model]
     kept = [*pairs.columns, "source_a", "source_b", F.greatest("seen_a", "seen_b").alias("first_seen")]
     rows = rows.select("*", *alike).select(*kept, *weights)
-    return rows.select("*", F.expr(total_sql(model)).alias("total"), F.expr(own_sql(model)).alias("own"))
+    sums = {"total": total_sql(model), "own": own_sql(model), "named": named_sql(model)}
+    return rows.select("*", *(F.expr(sql).alias(name) for name, sql in sums.items()))
 
 
 def spark_sql(similarity: str) -> str:
@@ -48,33 +63,41 @@ def spark_sql(similarity: str) -> str:
     )
 
 
-def partners(histogram: dict[float, int], records: int) -> float:
-    """Other records of the same person that a record has on average, from the candidates' weights.
+def mixture(histogram: dict[tuple[float, float], int], records: int, everything: float) -> tuple[float, float]:
+    """(partners, relatives): other records of the same person, and of others of its household, that a record has.
 
-    histogram: number of candidate pairs by total weight in bits. The share of pairs that match is the fixed point of
-    expectation maximisation with the weights held fast; pairs that no rule proposed count as strangers.
+    histogram: number of candidate pairs by (total, own) in bits. Expectation maximisation over three kinds of pairs
+    with the weights held fast: one person, two relatives (who share all but what is their own), two strangers. Pairs
+    that no rule proposed count as strangers: `everything` is the number of pairs that may be linked at all. Means over
+    all records of the file.
     """
-    if records < 2 or not histogram:
-        return 0.0
-    everything = records * (records - 1) / 2
-    share = min(records / everything, 0.5)
-    for _ in range(200):
-        odds = share / (1 - share)
-        expected = sum(n * _chance(odds, total) for total, n in histogram.items())
-        share, before = max(expected, 0.5) / everything, share
-        if abs(share - before) <= 1e-9 * before:
+    if everything < 1 or not histogram:
+        return 0.0, 0.0
+    total, own = (np.clip(side, -200, 200) for side in np.array(list(histogram), float).T)
+    count = np.array(list(histogram.values()), float)
+    one, two = 2.0**total, 2.0 ** np.clip(total - own, -200, 200)
+    same = kin = min(records / everything, 0.25)
+    for _ in range(300):
+        whole = same * one + kin * two + 1
+        before, same = same, max(float((count * same * one / whole).sum()), 0.5) / everything
+        kin = max(float((count * kin * two / whole).sum()), 0.5) / everything
+        if abs(same - before) <= 1e-9 * before:
             break
-    return 2 * share * everything / records
+    return 2 * same * everything / records, 2 * kin * everything / records
 
 
-def _chance(odds: float, bits: float) -> float:
-    there = odds * 2.0 ** max(min(bits, 200.0), -200.0)
-    return there / (1 + there)
+def least_own(relatives_a_record: float, partners_a_record: float, probability: float) -> float:
+    """Bits of own evidence with which a record that shares a household is one person with `probability`.
+
+    By Bayes: the odds before are duplicates against relatives, both as the file has them.
+    """
+    odds = max(relatives_a_record, FEW) / max(partners_a_record, FEW)
+    return log2(odds * probability / (1 - probability))
 
 
-def prior_bits(partners_a_record: float, records: int) -> float:
-    """Log odds that two records drawn at random are one person."""
-    share = min(max(partners_a_record / max(records - 1, 1), 1e-12), 0.5)
+def prior_bits(partners: float, records: int, everything: float) -> float:
+    """Log odds that two records drawn at random, of `everything` pairs that may be linked, are one person."""
+    share = min(max(partners * records / 2 / max(everything, 1), 1e-12), 0.5)
     return log2(share / (1 - share))
 
 
