@@ -55,7 +55,7 @@ $(AIRFLOW)/.stamp: dags/requirements.lock $(STAMP)
 	touch $@
 airflow-env: $(AIRFLOW)/.stamp
 test-airflow: airflow-env jars-s3 ## every DAG equals the steps; a whole DAG run, one task killed
-	CDP_LONG=1 $(BIN)/python -m pytest tests/test_airflow.py tests/test_jdbc.py -k "airflow or dag or day_comes or task"
+	CDP_LONG=1 $(BIN)/python -m pytest -p no:warnings tests/test_airflow.py
 airflow: airflow-env setup ## a local Airflow with the DAGs and a Spark connection (build/airflow)
 	@$(BIN)/python -m tests.airflow.serve
 lock-airflow: $(STAMP)
@@ -63,7 +63,11 @@ lock-airflow: $(STAMP)
 	  dags/requirements.in -o dags/requirements.lock --custom-compile-command "make lock-airflow"
 test-faults: jars-s3 ## every write of every step killed before, during and after its commit; a full disk
 	CDP_LONG=1 $(BIN)/python -m pytest tests/test_faults.py
-.PHONY: airflow-env test-airflow airflow lock-airflow test-faults
+ship: $(STAMP) ## the package and what it needs as one archive for a cluster's workers (build/cdp.tar.gz)
+	$(BIN)/python -m cdp_spark.ship build/cdp.tar.gz
+demo-cluster: jars-s3 ## the demo by spark-submit on a standalone cluster with an S3 lake; equal to the local run (PEOPLE=300)
+	@$(BIN)/python -m tests.cluster.demo --people $(if $(filter command% environment%,$(origin PEOPLE)),$(PEOPLE),300)
+.PHONY: airflow-env test-airflow airflow lock-airflow test-faults ship demo-cluster
 
 real-ml: $(STAMP) ## models on real tables in ../shared/data, where they are there, beside what they have to reach
 	$(BIN)/python -W ignore -m tests.real.ml

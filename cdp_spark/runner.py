@@ -11,18 +11,18 @@ from functools import partial
 from importlib import import_module
 
 import click
-from pyspark.errors import PySparkException
 from pyspark.sql import functions as F
 
 from cdp_spark import job as jobs
-from cdp_spark.cli import day
+from cdp_spark.cli import answer, day
+from cdp_spark.failures import failure
 from cdp_spark.governance import gates
 from cdp_spark.jars import JarError
 from cdp_spark.job import Job
 from cdp_spark.lock import RunError, lock
 from cdp_spark.marks import begin, finish, marks, of_run
 from cdp_spark.pipeline import UPKEEP, Step, between, upstream
-from cdp_spark.storage import Storage, StorageError
+from cdp_spark.storage import Storage
 
 PLACES = [
     click.option("--conf", "conf_dir", required=True, help="the deployment: a folder like the shipped conf/"),
@@ -89,13 +89,8 @@ def _run_one(job: Job, step: Step) -> float:
     except Exception as error:
         if type(error).__module__.startswith(("cdp_spark", "ml", "jobs")):
             raise RunError(f"step {step.name} failed: {error}", 3) from None
-        if isinstance(error, PySparkException) and not os.environ.get("CDP_TRACE"):
-            # Spark's words may hold a row's values or a whole plan: they are shown only to who asks for them
-            raise RunError(
-                f"step {step.name} failed in Spark ({type(error).__name__}, {error.getCondition() or 'no condition'}); "
-                "what was published before stays in force. CDP_TRACE=1 shows the whole trace",
-                3,
-            ) from None
+        if told := failure(step.name, error):
+            raise RunError(told, 3) from None
         raise
 
 
@@ -188,6 +183,12 @@ def main(run: Callable[[Job], None]) -> None:
 
     try:
         command()
-    except (RunError, ConfError, StorageError, JarError, ValueError) as error:
+    except (ConfError, JarError, ValueError) as error:
         print(error, file=sys.stderr)
-        sys.exit(getattr(error, "exit_code", 2))
+        sys.exit(2)
+    except Exception as error:
+        message, code = answer(error)
+        if message is None:
+            raise
+        print(message, file=sys.stderr)
+        sys.exit(code)
