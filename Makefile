@@ -67,7 +67,9 @@ ship: $(STAMP) ## the package and what it needs as one archive for a cluster's w
 	$(BIN)/python -m cdp_spark.ship build/cdp.tar.gz
 demo-cluster: jars-s3 ## the demo by spark-submit on a standalone cluster with an S3 lake; equal to the local run (PEOPLE=300)
 	@$(BIN)/python -m tests.cluster.demo --people $(if $(filter command% environment%,$(origin PEOPLE)),$(PEOPLE),300)
-.PHONY: airflow-env test-airflow airflow lock-airflow test-faults ship demo-cluster
+bench-scale: setup ## cost, memory and shuffle a step over growing numbers of people (SIZES="5000 50000")
+	$(BIN)/python -m tests.benchmarks.scale --sizes $(or $(SIZES),5000 50000)
+.PHONY: bench-scale airflow-env test-airflow airflow lock-airflow test-faults ship demo-cluster
 
 real-ml: $(STAMP) ## models on real tables in ../shared/data, where they are there, beside what they have to reach
 	$(BIN)/python -W ignore -m tests.real.ml

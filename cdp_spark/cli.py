@@ -11,6 +11,7 @@ import click
 
 AREAS = {
     "run": "cdp_spark.runner:run_command",
+    "watch": "cdp_spark.watch:watch",
     "demo": "cdp_spark.demo.cli:demo",
     "quarantine": "cdp_spark.sources.cli:quarantine",
     "identity": "cdp_spark.identity.cli:identity",

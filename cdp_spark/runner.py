@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 
 from cdp_spark import job as jobs
 from cdp_spark.cli import answer, day
+from cdp_spark.cost import Meter
 from cdp_spark.failures import failure
 from cdp_spark.governance import gates
 from cdp_spark.jars import JarError
@@ -42,7 +43,7 @@ def with_options(command: Callable, options: list | None = None) -> Callable:
 
 
 def run_steps(job: Job, steps: list[Step], *, hold: bool = False, accept: tuple[str, ...] = ()) -> list[dict]:
-    """Run `steps` in order under the lake's lock; seconds and rows of each.
+    """Run `steps` in order under the lake's lock; the account of each (marks.ACCOUNT).
 
     A closed gate stops the steps that follow from its step, and no other. Raises RunError where a step fails, or at
     the end where a gate was closed. hold: the run goes on in another process, so the lock is kept.
@@ -56,7 +57,7 @@ def run_steps(job: Job, steps: list[Step], *, hold: bool = False, accept: tuple[
             here = job.step(step.name)
             here.log(f"[{number}/{len(steps)}] {step.about}")
             account, why = _marked(here, step, accept)
-            done.append({key: account[key] for key in ("name", "seconds", "rows")})
+            done.append(account)
             if why:
                 stopped.add(step.name)
                 reasons += why
@@ -71,11 +72,11 @@ def run_steps(job: Job, steps: list[Step], *, hold: bool = False, accept: tuple[
 
 def _marked(job: Job, step: Step, accept: tuple[str, ...]) -> tuple[dict, list[str]]:
     """Run one step between its two marks; its account, and why its gate is closed ([]: it is open)."""
-    mark, told = begin(job, step), len(job.warnings)
+    mark, told, meter = begin(job, step), len(job.warnings), Meter(job.spark)
     seconds = _run_one(job, step)
     rows = {name: written.rows for name, written in job.lake.writes.items()}
     why = [] if step.name in accept else gates.closed(job, step.name)
-    account = {"name": step.name, "seconds": round(seconds, 1), "rows": rows}
+    account = {"name": step.name, "seconds": round(seconds, 1), "rows": rows} | meter.read()
     status = "gate" if why else "done"
     finish(job, mark, account | {"status": status, "warnings": job.warnings[told:]})
     job.log(f"done in {seconds:.1f} s")

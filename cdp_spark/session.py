@@ -23,6 +23,7 @@ SETTINGS = {
     "spark.databricks.delta.stats.skipping": "true",
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
+    "spark.ui.retainedStages": "3000",  # the cost of a step is added up from its stages (cost.py)
     "spark.sql.execution.arrow.pyspark.enabled": "true",
 }
 

@@ -103,10 +103,14 @@ class Storage:
 
     def files(self, uri: str) -> list[str]:
         """Paths of the files that a glob below any file system matches, sorted; [] where none does."""
+        return [path for path, _, _ in self.stamps(uri)]
+
+    def stamps(self, uri: str) -> list[tuple[str, int, int]]:
+        """(path, bytes, time of the last change) of the files that a glob matches, sorted by path."""
         with self._telling(uri):
             fs, path = self._open(uri)
-            found = fs.globStatus(path) or []
-        return sorted(str(status.getPath().toString()) for status in found if status.isFile())
+            found = [status for status in fs.globStatus(path) or [] if status.isFile()]
+        return sorted((s.getPath().toString(), s.getLen(), s.getModificationTime()) for s in found)
 
     def size(self, uri: str) -> int:
         with self._telling(uri):

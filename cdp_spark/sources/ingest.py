@@ -29,12 +29,12 @@ class Landed(NamedTuple):
 
 
 def land_all(job: Job) -> None:
-    """Land every source of the deployment for the job's day and write their accounts."""
-    landing = landing_number(job)
+    """Land every source of the deployment, or those in `job.only`, for the job's day and write their accounts."""
+    landing, landed = landing_number(job), accounts_before(job)
     accounts = []
     for name, source in job.conf.sources.items():
         try:
-            account = land(job, name, source, landing)
+            account = landed.get(name) or land(job, name, source, landing)
         except SourceError as error:
             account = Landed(name, status="failed", message=str(error))
         if account.status == "failed" or (account.status == "missing" and not source.optional):
@@ -45,6 +45,15 @@ def land_all(job: Job) -> None:
         raise SourceError(
             f"no source could be landed for {job.date} and the lake is empty; is --drops {job.drops} right?"
         )
+
+
+def accounts_before(job: Job) -> dict[str, Landed]:
+    """Accounts of the day's earlier landing of sources that are not in `job.only`."""
+    if job.only is None:
+        return {}
+    rows = job.lake.read("bronze._reconciliation").where(F.col("ingest_date") == F.lit(job.date))
+    theirs = rows.where((F.col("layer") == "bronze") & ~F.col("source").isin(list(job.only)))
+    return {row["source"]: Landed(*(row[key] for key in Landed._fields)) for row in theirs.collect()}
 
 
 def _any_bronze(job: Job) -> bool:
