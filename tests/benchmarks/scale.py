@@ -30,8 +30,9 @@ def needed(core_seconds: float, size: int, people: int) -> float:
 
 def table(sizes: list[int], runs: list[dict[str, dict]], cores: int) -> list[str]:
     """Prints a line a step of the largest run; names of the steps that grow faster than n log n."""
-    head = f"{'step':<12} {'seconds':>22} {'rows':>11} {'rows/core-s':>11} {'exponent':>8} {'shuffled B/row':>14} {'spilled'}"
-    print(f"\n{head}")
+    print(
+        f"\n{'step':<12} {'seconds':>22} {'rows':>11} {'rows/core-s':>11} {'exponent':>8} {'shuffled B/row':>14} spilled"
+    )
     fast = []
     for name, step in runs[-1].items():
         seconds = [run[name]["seconds"] for run in runs]
