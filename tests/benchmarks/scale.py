@@ -31,7 +31,7 @@ def needed(core_seconds: float, size: int, people: int) -> float:
 def table(sizes: list[int], runs: list[dict[str, dict]], cores: int) -> list[str]:
     """Prints a line a step of the largest run; names of the steps that grow faster than n log n."""
     print(
-        f"\n{'step':<12} {'seconds':>22} {'rows':>11} {'rows/core-s':>11} {'exponent':>8} {'shuffled B/row':>14} spilled"
+        f"\n{'step':<12} {'seconds':>22} {'rows':>11} {'rows/core-s':>11} {'exponent':>8} {'shuffled B/row':>14} spill"
     )
     fast = []
     for name, step in runs[-1].items():
@@ -41,7 +41,7 @@ def table(sizes: list[int], runs: list[dict[str, dict]], cores: int) -> list[str
         each = step["shuffle_bytes"] / rows if rows else 0
         told = ", ".join(f"{one:g}" for one in seconds)
         print(f"{name:<12} {told:>22} {rows:>11,} {rows / max(cores * step['seconds'], 0.1):>11,.0f} {slope:>8.2f} "
-              f"{each:>14,.0f} {step['spill_bytes'] / 2**20:.0f} MiB")  # fmt: skip
+              f"{each:>11,.0f} {step['spill_bytes'] / 2**20:.0f} MiB")  # fmt: skip
     return fast
 
 
