@@ -17,7 +17,7 @@ OWN = ("cdp_spark", "ml", "jobs", "conf", "jars.lock")
 ON_EVERY_MACHINE = ("pyspark",)  # a cluster has its own
 # never imported by a task; with --deploy-mode cluster the driver runs on the cluster too and needs them (--all)
 DRIVER_ONLY = ("mlflow", "splink", "boto3", "matplotlib", "openlineage-python", "sqlglot", "pg8000")
-LEFT_OUT = {"__pycache__", "tests", "include"}
+LEFT_OUT = {"__pycache__", "test", "tests", "include"}
 
 
 def declared() -> list[str]:

@@ -15,6 +15,7 @@ import boto3
 import pytest
 
 from cdp_spark import jars
+from cdp_spark.ship import DRIVER_ONLY, ON_EVERY_MACHINE, closure, declared, files
 from tests.conftest import ROOT
 from tests.drops import DAY1, write
 
@@ -106,3 +107,17 @@ def test_an_s3_that_does_not_answer_is_told(tmp_path):
     assert done.returncode == 3
     assert "http://127.0.0.1:9" in done.stderr and "s3.endpoint" in done.stderr and "Traceback" not in done.stderr
     assert "not-to-be-shown" not in done.stderr
+
+
+def test_what_travels_to_workers_is_what_their_tasks_import_and_no_spark():
+    names = closure(declared(), (*ON_EVERY_MACHINE, *DRIVER_ONLY))
+    assert {"numpy", "pandas", "pyarrow", "scipy", "scikit-learn", "joblib", "pydantic-core", "phonenumbers"} <= names
+    assert not names & {"pyspark", "mlflow", "duckdb", "pytest", "moto"}
+    inside = {place for _, place in files({"joblib", "six"})}
+    assert {"joblib/__init__.py", "six.py"} <= inside
+    assert not any({"test", "tests"} & set(place.split("/")) for place in inside)
+
+
+def test_a_cluster_that_has_maven_central_takes_the_official_graphframes(capsys):
+    assert jars.main(["packages", "core"]) == 0
+    assert "io.graphframes:graphframes-spark4_2.13:0.9.2" in capsys.readouterr().out
