@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from datetime import date
 from importlib import import_module
@@ -108,7 +109,7 @@ def answer(error: Exception) -> tuple[str | None, int]:
         return str(error), error.exit_code
     from cdp_spark.failures import told
 
-    return told(error), 3
+    return None if os.environ.get("CDP_TRACE") else told(error), 3
 
 
 if __name__ == "__main__":

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 from datetime import date, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
 
 import pytest
 from pyspark.errors import PySparkException
@@ -67,6 +69,29 @@ def test_lineage_names_what_each_step_read_and_wrote(tmp_path):
     assert first["eventType"] == "COMPLETE" and first["schemaURL"].startswith("https://openlineage.io/spec/")
     emit(events(audit[::-1], "shop", "s3://bucket/lake"), str(tmp_path / "again.jsonl"))
     assert (tmp_path / "again.jsonl").read_text() == (tmp_path / "events.jsonl").read_text()
+
+
+def test_lineage_reaches_a_server(tmp_path):
+    posted = []
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self):
+            posted.append((self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
+            self.send_response(201)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Receiver) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        audit = [write("resolve", "identity.edges", 2, 1), write("profile", "gold.profiles", 7, 9)]
+        emit(events(audit, "shop", "s3://bucket/lake"), f"http://127.0.0.1:{server.server_port}")
+        server.shutdown()
+    assert [(path, event["job"]["name"]) for path, event in posted] == [
+        ("/api/v1/lineage", "resolve"),
+        ("/api/v1/lineage", "profile"),
+    ]
 
 
 def test_the_cost_of_a_step_is_that_of_its_own_stages(spark):
