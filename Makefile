@@ -54,8 +54,13 @@ $(AIRFLOW)/.stamp: dags/requirements.lock $(STAMP)
 	VIRTUAL_ENV=$(abspath $(AIRFLOW)) $(VENV)-uv/bin/uv pip sync -q --require-hashes dags/requirements.lock
 	touch $@
 airflow-env: $(AIRFLOW)/.stamp
-test-airflow: airflow-env jars-s3 ## every DAG equals the steps; a whole DAG run, one task killed
-	CDP_LONG=1 $(BIN)/python -m pytest tests/test_airflow.py tests/test_jdbc.py -k "airflow or dag or day_comes or task"
+test-airflow-short: airflow-env jars-s3 ## every DAG imports and equals the steps (seconds)
+	$(BIN)/python -m pytest tests/test_airflow.py
+test-airflow: airflow-env jars-s3 ## every DAG equals the steps; a whole DAG run; a task and Airflow itself killed
+	CDP_LONG=1 $(BIN)/python -m pytest tests/test_airflow.py
+test-postgres: jars-s3 ## a PostgreSQL on loopback as a source, and behind MLflow (needs its programs, skips without)
+	$(BIN)/python -m cdp_spark.jars fetch jdbc
+	CDP_LONG=1 $(BIN)/python -m pytest tests/test_jdbc.py
 airflow: airflow-env setup ## a local Airflow with the DAGs and a Spark connection (build/airflow)
 	@$(BIN)/python -m tests.airflow.serve
 lock-airflow: $(STAMP)
@@ -63,7 +68,13 @@ lock-airflow: $(STAMP)
 	  dags/requirements.in -o dags/requirements.lock --custom-compile-command "make lock-airflow"
 test-faults: jars-s3 ## every write of every step killed before, during and after its commit; a full disk
 	CDP_LONG=1 $(BIN)/python -m pytest tests/test_faults.py
-.PHONY: airflow-env test-airflow airflow lock-airflow test-faults
+ship: $(STAMP) ## the package and what it needs as one archive for a cluster's workers (build/cdp.tar.gz)
+	$(BIN)/python -m cdp_spark.ship build/cdp.tar.gz
+demo-cluster: jars-s3 ## the demo by spark-submit on a standalone cluster with an S3 lake; equal to the local run (PEOPLE=300)
+	@$(BIN)/python -m tests.cluster.demo --people $(if $(filter command% environment%,$(origin PEOPLE)),$(PEOPLE),300)
+bench-scale: setup ## cost, memory and shuffle a step over growing numbers of people (SIZES="5000 50000")
+	$(BIN)/python -m tests.benchmarks.scale --sizes $(or $(SIZES),5000 50000)
+.PHONY: bench-scale test-postgres test-airflow-short airflow-env test-airflow airflow lock-airflow test-faults ship demo-cluster
 
 real-ml: $(STAMP) ## models on real tables in ../shared/data, where they are there, beside what they have to reach
 	$(BIN)/python -W ignore -m tests.real.ml

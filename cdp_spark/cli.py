@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from datetime import date
 from importlib import import_module
@@ -11,6 +12,7 @@ import click
 
 AREAS = {
     "run": "cdp_spark.runner:run_command",
+    "watch": "cdp_spark.watch:watch",
     "demo": "cdp_spark.demo.cli:demo",
     "quarantine": "cdp_spark.sources.cli:quarantine",
     "identity": "cdp_spark.identity.cli:identity",
@@ -78,7 +80,7 @@ def day(text: str) -> date:
 
 
 def main() -> int:
-    """Entry point: a known mistake ends in one message and exit code 2, not in a stack trace."""
+    """Entry point: a known mistake ends in one message and its exit code, not in a stack trace."""
     from cdp_spark.config.load import ConfError
 
     try:
@@ -93,11 +95,21 @@ def main() -> int:
         click.echo(f"{len(error.problems)} problem(s) in the configuration:\n{error}", err=True)
         return 2
     except Exception as error:
-        if not hasattr(error, "exit_code"):
+        message, code = answer(error)
+        if message is None:
             raise
-        click.echo(str(error), err=True)
-        return error.exit_code
+        click.echo(message, err=True)
+        return code
     return 0
+
+
+def answer(error: Exception) -> tuple[str | None, int]:
+    """(message, exit code) of an error that is told in words; (None, 3) where only its trace can tell."""
+    if hasattr(error, "exit_code"):
+        return str(error), error.exit_code
+    from cdp_spark.failures import told
+
+    return None if os.environ.get("CDP_TRACE") else told(error), 3
 
 
 if __name__ == "__main__":

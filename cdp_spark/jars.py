@@ -16,6 +16,7 @@ from typing import NamedTuple
 LOCK = next((p for p in (Path(__file__).parents[1] / "jars.lock", Path(__file__).with_name("jars.lock")) if p.exists()),
             Path(__file__).parents[1] / "jars.lock")  # fmt: skip
 GRAPHFRAMES = "org.apache.sedona:sedona-spark-shaded-4.0_2.13"
+OFFICIAL = "io.graphframes:graphframes-spark4_2.13:0.9.2"  # the same classes, where Maven Central is at hand
 # Spark ships these itself: a second version on the class path is what breaks a session
 SHIPPED_BY_SPARK = (
     "org.apache.hadoop:hadoop-client-api",
@@ -155,12 +156,14 @@ def _keep(jar: Jar, path: Path, folder: Path) -> None:
 
 def main(args: list[str]) -> int:
     groups = {jar.group for jar in locked()}
-    if not args or args[0] not in ("fetch", "paths") or not set(args[1:]) <= groups:
-        print(f"usage: python -m cdp_spark.jars fetch|paths [{'|'.join(sorted(groups))} ...]", file=sys.stderr)
+    if not args or args[0] not in ("fetch", "paths", "packages") or not set(args[1:]) <= groups:
+        print(f"usage: python -m cdp_spark.jars fetch|paths|packages [{'|'.join(sorted(groups))} ...]", file=sys.stderr)
         return 2
     try:
         if args[0] == "paths":
             print(",".join(paths(args[1:] or ["core"])))  # what spark-submit's --jars takes
+        elif args[0] == "packages":
+            print(",".join(packages(args[1:] or ["core"], OFFICIAL)))  # what its --packages takes on a cluster
         else:
             fetch(args[1:] or ["core"])
     except JarError as error:

@@ -43,6 +43,7 @@ class Job:
     drops: str
     exports: str
     warnings: list[str] = field(default_factory=list)
+    only: tuple[str, ...] | None = None  # the sources to land anew; None: all
 
     @property
     def as_of(self) -> date:

@@ -243,6 +243,10 @@ class Lake:
         else:
             work.executeCompaction()
 
+    def forget(self, name: str, before: date) -> None:
+        """Delete the days of a by_date table that lie before `before`."""
+        self._table(name).delete(f"{self.contract(name).date} < '{before}'")
+
     def vacuum(self, name: str, days: int) -> None:
         """Delete files that no version of the last `days` days holds: older versions can then be read no more."""
         self._table(name).vacuum(24 * days)

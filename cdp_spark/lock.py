@@ -9,9 +9,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from datetime import UTC, datetime, timedelta
 
+from py4j.protocol import Py4JError
+
 from cdp_spark.job import Job
 from cdp_spark.marks import marks
-from cdp_spark.storage import Storage
+from cdp_spark.storage import Storage, StorageError
 
 
 class RunError(Exception):
@@ -40,7 +42,15 @@ def lock(job: Job, hold: bool = False) -> Iterator[None]:
         yield
     finally:
         if not hold:
-            storage.delete(uri)
+            _release(job, storage, uri)
+
+
+def _release(job: Job, storage: Storage, uri: str) -> None:
+    """Remove the lock; where the store or Spark is away by now, say so and let the run's own failure be told."""
+    try:
+        storage.delete(uri)
+    except (StorageError, OSError, Py4JError):
+        job.log(f"{uri} could not be removed: the next run on this machine takes it over, one elsewhere names it")
 
 
 def _take_over(job: Job, storage: Storage, uri: str, held: dict, mine: dict) -> None:

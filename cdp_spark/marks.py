@@ -16,6 +16,8 @@ from cdp_spark.job import Job
 from cdp_spark.pipeline import NAMES, Step, upstream
 from cdp_spark.storage import Storage
 
+ACCOUNT = ("name", "seconds", "rows", "task_seconds", "shuffle_bytes", "spill_bytes")
+
 
 def _uri(job: Job, name: str) -> str:
     return f"{job.lake.root}/_cdp/steps/{name}.json"
@@ -47,7 +49,7 @@ def begin(job: Job, step: Step) -> dict:
 
 
 def finish(job: Job, mark: dict, account: dict) -> None:
-    """Note that the step of `mark` has ended, with its `account`: status, seconds, rows, warnings."""
+    """Note that the step of `mark` has ended, with its `account` (ACCOUNT), status, warnings."""
     ended = {"at": datetime.now(UTC).isoformat()} | account
     Storage(job.spark).write(_uri(job, mark["step"]), json.dumps(mark | ended))
 
@@ -86,6 +88,6 @@ def warnings(found: dict[str, dict], day: date) -> list[str]:
 
 
 def of_run(found: dict[str, dict], run_id: str) -> list[dict]:
-    """Name, seconds and rows of each step of one run, in the order of the steps."""
+    """The account of each step of one run, in the order of the steps."""
     mine = [found[name] for name in NAMES if name in found and found[name]["run_id"] == run_id]
-    return [{key: mark[key] for key in ("name", "seconds", "rows")} for mark in mine if "seconds" in mark]
+    return [{key: mark.get(key) for key in ACCOUNT} for mark in mine if "seconds" in mark]

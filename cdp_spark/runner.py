@@ -11,18 +11,19 @@ from functools import partial
 from importlib import import_module
 
 import click
-from pyspark.errors import PySparkException
 from pyspark.sql import functions as F
 
 from cdp_spark import job as jobs
-from cdp_spark.cli import day
+from cdp_spark.cli import answer, day
+from cdp_spark.cost import Meter
+from cdp_spark.failures import failure
 from cdp_spark.governance import gates
 from cdp_spark.jars import JarError
 from cdp_spark.job import Job
 from cdp_spark.lock import RunError, lock
 from cdp_spark.marks import begin, finish, marks, of_run
 from cdp_spark.pipeline import UPKEEP, Step, between, upstream
-from cdp_spark.storage import Storage, StorageError
+from cdp_spark.storage import Storage
 
 PLACES = [
     click.option("--conf", "conf_dir", required=True, help="the deployment: a folder like the shipped conf/"),
@@ -42,7 +43,7 @@ def with_options(command: Callable, options: list | None = None) -> Callable:
 
 
 def run_steps(job: Job, steps: list[Step], *, hold: bool = False, accept: tuple[str, ...] = ()) -> list[dict]:
-    """Run `steps` in order under the lake's lock; seconds and rows of each.
+    """Run `steps` in order under the lake's lock; the account of each (marks.ACCOUNT).
 
     A closed gate stops the steps that follow from its step, and no other. Raises RunError where a step fails, or at
     the end where a gate was closed. hold: the run goes on in another process, so the lock is kept.
@@ -56,7 +57,7 @@ def run_steps(job: Job, steps: list[Step], *, hold: bool = False, accept: tuple[
             here = job.step(step.name)
             here.log(f"[{number}/{len(steps)}] {step.about}")
             account, why = _marked(here, step, accept)
-            done.append({key: account[key] for key in ("name", "seconds", "rows")})
+            done.append(account)
             if why:
                 stopped.add(step.name)
                 reasons += why
@@ -71,11 +72,11 @@ def run_steps(job: Job, steps: list[Step], *, hold: bool = False, accept: tuple[
 
 def _marked(job: Job, step: Step, accept: tuple[str, ...]) -> tuple[dict, list[str]]:
     """Run one step between its two marks; its account, and why its gate is closed ([]: it is open)."""
-    mark, told = begin(job, step), len(job.warnings)
+    mark, told, meter = begin(job, step), len(job.warnings), Meter(job.spark)
     seconds = _run_one(job, step)
     rows = {name: written.rows for name, written in job.lake.writes.items()}
     why = [] if step.name in accept else gates.closed(job, step.name)
-    account = {"name": step.name, "seconds": round(seconds, 1), "rows": rows}
+    account = {"name": step.name, "seconds": round(seconds, 1), "rows": rows} | meter.read()
     status = "gate" if why else "done"
     finish(job, mark, account | {"status": status, "warnings": job.warnings[told:]})
     job.log(f"done in {seconds:.1f} s")
@@ -89,13 +90,8 @@ def _run_one(job: Job, step: Step) -> float:
     except Exception as error:
         if type(error).__module__.startswith(("cdp_spark", "ml", "jobs")):
             raise RunError(f"step {step.name} failed: {error}", 3) from None
-        if isinstance(error, PySparkException) and not os.environ.get("CDP_TRACE"):
-            # Spark's words may hold a row's values or a whole plan: they are shown only to who asks for them
-            raise RunError(
-                f"step {step.name} failed in Spark ({type(error).__name__}, {error.getCondition() or 'no condition'}); "
-                "what was published before stays in force. CDP_TRACE=1 shows the whole trace",
-                3,
-            ) from None
+        if told := failure(step.name, error):
+            raise RunError(told, 3) from None
         raise
 
 
@@ -196,6 +192,12 @@ def main(run: Callable[[Job], None]) -> None:
 
     try:
         command()
-    except (RunError, ConfError, StorageError, JarError, ValueError) as error:
+    except (ConfError, JarError, ValueError) as error:
         print(error, file=sys.stderr)
-        sys.exit(getattr(error, "exit_code", 2))
+        sys.exit(2)
+    except Exception as error:
+        message, code = answer(error)
+        if message is None:
+            raise
+        print(message, file=sys.stderr)
+        sys.exit(code)

@@ -23,6 +23,7 @@ SETTINGS = {
     "spark.databricks.delta.stats.skipping": "true",
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
+    "spark.ui.retainedStages": "3000",  # the cost of a step is added up from its stages (cost.py)
     "spark.sql.execution.arrow.pyspark.enabled": "true",
 }
 
@@ -58,6 +59,7 @@ def build(
     if env.jars == "cache" and "PYSPARK_GATEWAY_PORT" not in os.environ:  # spark-submit has brought its own by now
         groups = ["core", *(["s3"] if s3 else []), *(["jdbc"] if jdbc else [])]
         found |= {"spark.jars": ",".join(jars.paths(groups)), "spark.driver.memory": env.driver_memory}
+        found["spark.driver.extraJavaOptions"] = "-XX:+ExitOnOutOfMemoryError"  # an end that is told, not a hang
     if env.master:
         found["spark.master"] = env.master
     if (env.master or "").startswith("local"):

@@ -9,6 +9,8 @@ from py4j.protocol import Py4JJavaError
 from pyspark.errors.exceptions.captured import CapturedException
 from pyspark.sql import SparkSession
 
+from cdp_spark import failures
+
 
 class StorageError(Exception):
     """A place cannot be reached or used: says which, why as far as the store tells, and which settings decide."""
@@ -35,7 +37,7 @@ class Storage:
         except (Py4JJavaError, CapturedException) as error:
             java = getattr(error, "java_exception", None)
             kind = java.getClass().getSimpleName() if java else type(error).__name__
-            told = f"{uri} cannot be used ({kind})"
+            told = f"{uri} cannot be used ({failures.told(error) or kind})"
             if uri.startswith("s3a://"):
                 told += (
                     f": is the store at {self._conf.get('fs.s3a.endpoint') or 'the default endpoint'} up and reachable "
@@ -53,36 +55,38 @@ class Storage:
         """The file's text. Raises FileNotFoundError where there is none."""
         if not self.exists(uri):
             raise FileNotFoundError(uri)
-        fs, path = self._open(uri)
-        stream = fs.open(path)
-        try:
-            return bytes(self._jvm.org.apache.commons.io.IOUtils.toByteArray(stream)).decode("utf-8")
-        finally:
-            stream.close()
+        with self._telling(uri):
+            fs, path = self._open(uri)
+            stream = fs.open(path)
+            try:
+                return bytes(self._jvm.org.apache.commons.io.IOUtils.toByteArray(stream)).decode("utf-8")
+            finally:
+                stream.close()
 
     def write(self, uri: str, text: str) -> None:
         """Put `text` at `uri` whole or not at all: object stores put atomically, others rename into place."""
-        fs, path = self._open(uri)
-        if fs.getScheme() in ("s3a", "s3"):
-            with self._telling(uri):
+        with self._telling(uri):
+            fs, path = self._open(uri)
+            if fs.getScheme() in ("s3a", "s3"):
                 self._put(fs, path, text, overwrite=True)
-            return
-        part = self._jvm.org.apache.hadoop.fs.Path(f"{uri}.part")
-        self._put(fs, part, text, overwrite=True)
-        fs.delete(path, False)
-        fs.rename(part, path)
+                return
+            part = self._jvm.org.apache.hadoop.fs.Path(f"{uri}.part")
+            self._put(fs, part, text, overwrite=True)
+            fs.delete(path, False)
+            fs.rename(part, path)
 
     def create(self, uri: str, text: str) -> bool:
         """Put `text` at `uri` only if nothing is there: True if it was put. What the run lock rests on."""
         if self.exists(uri):
             return False
-        fs, path = self._open(uri)
-        try:
-            self._put(fs, path, text, overwrite=False)
-        except (Py4JJavaError, CapturedException):
-            if self.exists(uri):  # somebody else was quicker
-                return False
-            raise
+        with self._telling(uri):
+            fs, path = self._open(uri)
+            try:
+                self._put(fs, path, text, overwrite=False)
+            except (Py4JJavaError, CapturedException):
+                if self.exists(uri):  # somebody else was quicker
+                    return False
+                raise
         return True
 
     def _put(self, fs, path, text: str, *, overwrite: bool) -> None:
@@ -93,16 +97,22 @@ class Storage:
             stream.close()
 
     def delete(self, uri: str) -> None:
-        fs, path = self._open(uri)
-        fs.delete(path, True)
+        with self._telling(uri):
+            fs, path = self._open(uri)
+            fs.delete(path, True)
 
     def files(self, uri: str) -> list[str]:
         """Paths of the files that a glob below any file system matches, sorted; [] where none does."""
+        return [path for path, _, _ in self.stamps(uri)]
+
+    def stamps(self, uri: str) -> list[tuple[str, int, int]]:
+        """(path, bytes, time of the last change) of the files that a glob matches, sorted by path."""
         with self._telling(uri):
             fs, path = self._open(uri)
-            found = fs.globStatus(path) or []
-        return sorted(str(status.getPath().toString()) for status in found if status.isFile())
+            found = [status for status in fs.globStatus(path) or [] if status.isFile()]
+        return sorted((s.getPath().toString(), s.getLen(), s.getModificationTime()) for s in found)
 
     def size(self, uri: str) -> int:
-        fs, path = self._open(uri)
-        return fs.getFileStatus(path).getLen()
+        with self._telling(uri):
+            fs, path = self._open(uri)
+            return fs.getFileStatus(path).getLen()

@@ -46,10 +46,11 @@ def _reconciliation(job: Job) -> list[dict]:
 
 def print_summary(found: dict) -> None:
     """The account as tables for a terminal."""
-    click.echo(f"\n{'step':<12} {'seconds':>8}  rows")
+    click.echo(f"\n{'step':<12} {'seconds':>8} {'shuffled':>9} {'spilled':>9}  rows")
     for step in found["steps"]:
         rows = ", ".join(f"{name} {count:,}" for name, count in step["rows"].items())
-        click.echo(f"{step['name']:<12} {step['seconds']:>8}  {rows}")
+        moved = "".join(f" {step[key] / 2**20:>5.1f} MiB" for key in ("shuffle_bytes", "spill_bytes"))
+        click.echo(f"{step['name']:<12} {step['seconds']:>8}{moved}  {rows}")
     click.echo(f"\n{'layer':<7} {'source':<14} {'in':>9} {'out':>9} {'bad':>7} {'repeated':>9} {'filtered':>9}  status")
     for row in found["reconciliation"]:
         counts = (row["rows_in"], row["rows_out"], row["quarantined"], row["deduplicated"], row["filtered"])

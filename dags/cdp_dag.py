@@ -2,7 +2,8 @@
 
 Everything about a deployment comes from environment variables of Airflow's processes:
 CDP_HOME (folder with jobs/ and cdp_spark/), CDP_CONF, CDP_ENV, CDP_CONN (Spark connection), CDP_POOL, CDP_SCHEDULE,
-CDP_RETRY_MINUTES, CDP_SUBMIT_JARS, CDP_SUBMIT_PACKAGES, CDP_SUBMIT_PY_FILES, CDP_ALERT_URL (gets failures as JSON).
+CDP_RETRY_MINUTES, CDP_SUBMIT_JARS, CDP_SUBMIT_PACKAGES, CDP_SUBMIT_PY_FILES, CDP_SUBMIT_ARCHIVES, CDP_SUBMIT_CONF
+(Spark settings as a JSON object), CDP_ALERT_URL (gets failures as JSON).
 A file of DAGs must hold the word Airflow, or Airflow does not look into it.
 """
 
@@ -103,6 +104,8 @@ def submit(task_id: str, application: str, args: list[str], about: str, **more) 
         jars=os.environ.get("CDP_SUBMIT_JARS"),
         packages=os.environ.get("CDP_SUBMIT_PACKAGES"),
         py_files=py_files,
+        archives=os.environ.get("CDP_SUBMIT_ARCHIVES"),
+        conf=json.loads(os.environ.get("CDP_SUBMIT_CONF", "{}")),
         env_vars=None if py_files else {"PYTHONPATH": HOME},
         doc_md=about,
         **more,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Collection
 from datetime import UTC, date, datetime
 from pathlib import Path
 
@@ -16,25 +17,36 @@ from cdp_spark.job import Job
 from cdp_spark.lake import Lake
 from tests.conftest import ROOT
 
-RUN_FACTS = ("_landed_at", "_file", "file", "run_id", "recorded_at", "uri", "manifest_sha256", "version", "versions",
-             "work")  # fmt: skip
+RUN_FACTS = ("_landed_at", "_file", "file", "run_id", "recorded_at", "sent_at", "uri", "manifest_sha256", "version",
+             "versions", "work")  # fmt: skip
 BIN = Path(sys.executable).parent
 
 
-def job_on(spark: SparkSession, lake, drops, day: str | date, run_id: str | None = None, env: str = "local") -> Job:
-    conf, day = load(ROOT / "conf"), date.fromisoformat(str(day))
+PUNCTUAL = datetime(2026, 2, 1, tzinfo=UTC)
+
+
+def job_on(
+    spark: SparkSession,
+    lake,
+    drops,
+    day: str | date,
+    run_id: str | None = None,
+    run_at: datetime = PUNCTUAL,
+    conf_dir: str = str(ROOT / "conf"),
+) -> Job:
+    conf, day = load(conf_dir), date.fromisoformat(str(day))
     run_id = run_id or f"run-{day}"
     tables = Lake(spark, str(lake), conf.tables, run_id=run_id)
-    moment = datetime(2026, 2, 1, tzinfo=UTC)
-    return Job(spark, tables, conf, str(ROOT / "conf"), env, day, moment, run_id, str(drops), f"{lake}/_exports")
+    exports = f"{lake}/_exports"
+    return Job(spark, tables, conf, conf_dir, "local", day, run_at, run_id, str(drops), exports)
 
 
-def contents(spark: SparkSession, lake, but: tuple[str, ...] = ()) -> dict[str, tuple[int, int]]:
-    """Table -> (rows, checksum whatever the order) of every table, without facts of the run, and but for `but`."""
+def contents(spark: SparkSession, lake, only: Collection[str] | None = None) -> dict[str, tuple[int, int]]:
+    """Table -> (rows, checksum whatever the order) of every table, or of those in `only`, without facts of the run."""
     job = job_on(spark, lake, "", "2026-01-30")
     found = {}
     for name in table_names(job):
-        if name in but or name in OWN or not job.lake.exists(name):
+        if name in OWN or (only is not None and name not in only) or not job.lake.exists(name):
             continue
         rows = job.lake.read(name).drop(*RUN_FACTS)
         text = F.to_json(F.struct(*rows.columns))
@@ -43,7 +55,12 @@ def contents(spark: SparkSession, lake, but: tuple[str, ...] = ()) -> dict[str, 
     return found
 
 
+# a JVM that lives for seconds gains nothing from the second compiler, which takes most of its time
+SHORT_LIVED = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
+
+
 def environment(**more: str) -> dict[str, str]:
-    """Of a process that runs the project as it lies here."""
+    """Of a process that runs the project as it lies here, for a short while."""
     own = {"PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1", "PYTHONPATH": str(ROOT)}
+    own["JDK_JAVA_OPTIONS"] = SHORT_LIVED
     return os.environ | own | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"} | more

@@ -71,3 +71,10 @@ def test_compacting_and_vacuuming_keep_content_and_recent_versions(spark, old):
     lake.vacuum("gold.things", days=7)
     assert lake.read("gold.things").orderBy("id").collect() == before
     assert lake.read("gold.things", version).orderBy("id").collect() == before
+
+
+def test_days_that_are_over_are_forgotten(spark, old):
+    lake = lake_with(spark, old, COLUMNS)
+    lake.write("gold.things", table(spark, "on date | id string | n int\n2026-01-31 | c | 4"), on=date(2026, 1, 31))
+    lake.forget("gold.things", before=date(2026, 1, 31))
+    assert [row.id for row in lake.read("gold.things").collect()] == ["c"]

@@ -3,28 +3,19 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
-import socket
 import subprocess
-import sys
-import urllib.request
-from pathlib import Path
 
-import boto3
 import pytest
 
 from cdp_spark import jars
+from cdp_spark.ship import DRIVER_ONLY, ON_EVERY_MACHINE, closure, declared, files
+from tests.cluster.standalone import s3_server, upload
 from tests.conftest import ROOT
 from tests.drops import DAY1, write
+from tests.lakes import BIN, environment
 
-BIN = Path(sys.executable).parent
 DAY = ["--date", DAY1]
-
-
-def environment(**more: str) -> dict[str, str]:
-    own = {"PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1", "PYTHONPATH": str(ROOT)}
-    return os.environ | own | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"} | more
 
 
 def run(command: list[str], **more: str) -> subprocess.CompletedProcess:
@@ -42,43 +33,15 @@ def test_spark_submit_runs_a_step(tmp_path):
 
 
 @pytest.fixture
-def s3(tmp_path):
+def s3():
     """(endpoint, client) of a real S3 server on loopback that this test starts and stops."""
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
-    server = subprocess.Popen([str(BIN / "moto_server"), "-H", "127.0.0.1", "-p", str(port)],
-                              stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)  # fmt: skip
-    endpoint = f"http://127.0.0.1:{port}"
-    try:
-        client = boto3.client("s3", endpoint_url=endpoint, region_name="us-east-1", aws_access_key_id="k",
-                              aws_secret_access_key="s")  # fmt: skip
-        wait_for(endpoint, server)
-        client.create_bucket(Bucket="shop")
-        yield endpoint, client
-    finally:
-        server.terminate()
-        server.wait(30)
-
-
-def wait_for(endpoint: str, server: subprocess.Popen) -> None:
-    for _ in range(600):
-        try:
-            urllib.request.urlopen(endpoint, timeout=5)
-            return
-        except OSError:
-            if server.poll() is not None:
-                raise RuntimeError("moto_server ended before it listened") from None
-            try:
-                server.wait(0.1)
-            except subprocess.TimeoutExpired:
-                continue
+    with s3_server("shop") as found:
+        yield found
 
 
 def test_a_lake_and_drops_on_s3(s3, tmp_path):
     endpoint, client = s3
-    for path in write(tmp_path / "drops").rglob("*.*"):
-        client.upload_file(str(path), "shop", f"drops/{path.relative_to(tmp_path / 'drops')}")
+    upload(client, write(tmp_path / "drops"), "shop", "drops")
     conf = shutil.copytree(ROOT / "conf", tmp_path / "conf")
     s3_block = f"s3: {{endpoint: '{endpoint}', path_style: true, access_key_env: KEY, secret_key_env: SECRET}}"
     places = "lake: s3://shop/lake\ndrops: s3://shop/drops\nmlflow_uri: sqlite:///unused.db\n"
@@ -106,3 +69,17 @@ def test_an_s3_that_does_not_answer_is_told(tmp_path):
     assert done.returncode == 3
     assert "http://127.0.0.1:9" in done.stderr and "s3.endpoint" in done.stderr and "Traceback" not in done.stderr
     assert "not-to-be-shown" not in done.stderr
+
+
+def test_what_travels_to_workers_is_what_their_tasks_import_and_no_spark():
+    names = closure(declared(), (*ON_EVERY_MACHINE, *DRIVER_ONLY))
+    assert {"numpy", "pandas", "pyarrow", "scipy", "scikit-learn", "joblib", "pydantic-core", "phonenumbers"} <= names
+    assert not names & {"pyspark", "mlflow", "duckdb", "pytest", "moto"}
+    inside = {place for _, place in files({"joblib", "six"})}
+    assert {"joblib/__init__.py", "six.py"} <= inside
+    assert not any({"test", "tests"} & set(place.split("/")) for place in inside)
+
+
+def test_a_cluster_that_has_maven_central_takes_the_official_graphframes(capsys):
+    assert jars.main(["packages", "core"]) == 0
+    assert "io.graphframes:graphframes-spark4_2.13:0.9.2" in capsys.readouterr().out

@@ -14,6 +14,7 @@ from cdp_spark.governance.publish import publication
 from cdp_spark.marks import unfit, warnings
 from cdp_spark.pipeline import Step, between
 from cdp_spark.runner import RunError, days, refuse_older, run_steps
+from cdp_spark.watch import look, new_sources
 from tests.drops import DAY1, DAY2, write
 from tests.lakes import contents, job_on
 
@@ -126,3 +127,25 @@ def test_a_replay_with_a_late_drop_equals_a_punctual_run(spark, tmp_path):
     for day in days_:
         run_steps(job_on(spark, tmp_path / "lake", drops, day), steps)
     assert contents(spark, tmp_path / "lake") == contents(spark, tmp_path / "punctual")
+
+
+def test_looks_at_what_is_new_end_in_the_tables_of_one_run(spark, tmp_path):
+    """The web events of the day come after the first look."""
+    drops, steps = write(tmp_path / "drops"), between(last="resolve")
+    run_steps(job_on(spark, tmp_path / "punctual", drops, DAY1), steps)
+    folder, later = drops / "web" / DAY1, tmp_path / "later"
+    shutil.move(folder, later)
+    job = job_on(spark, tmp_path / "lake", drops, DAY1)
+    assert look(job, steps) is None
+    assert look(job, steps) == ()
+    folder.mkdir()
+    shutil.move(later / "events.jsonl", folder / "events.jsonl")
+    assert look(job, steps) == ("web",)
+    assert contents(spark, tmp_path / "lake") == contents(spark, tmp_path / "punctual")
+
+
+def test_what_is_new():
+    known = {"crm": [["a", 1, 2]], "web": [], "shop": ["jdbc"]}
+    assert new_sources(known, known) == ("shop",)
+    assert new_sources(known, {"crm": [["a", 1, 3]], "web": [["b", 1, 1]], "shop": ["jdbc"]}) == ("crm", "web", "shop")
+    assert new_sources(None, {"crm": [], "web": [["b", 1, 1]]}) == ("web",)

@@ -4,8 +4,16 @@ from __future__ import annotations
 
 import json
 from datetime import date, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, HTTPServer
+from threading import Thread
 
+import pytest
+from pyspark.errors import PySparkException
+from pyspark.sql import functions as F
+
+from cdp_spark import failures
 from cdp_spark.config.models import Alerts
+from cdp_spark.cost import Meter
 from cdp_spark.governance.health import alerts
 from cdp_spark.governance.lineage import emit, events
 
@@ -61,3 +69,56 @@ def test_lineage_names_what_each_step_read_and_wrote(tmp_path):
     assert first["eventType"] == "COMPLETE" and first["schemaURL"].startswith("https://openlineage.io/spec/")
     emit(events(audit[::-1], "shop", "s3://bucket/lake"), str(tmp_path / "again.jsonl"))
     assert (tmp_path / "again.jsonl").read_text() == (tmp_path / "events.jsonl").read_text()
+
+
+def test_lineage_reaches_a_server(tmp_path):
+    posted = []
+
+    class Receiver(BaseHTTPRequestHandler):
+        def do_POST(self):
+            posted.append((self.path, json.loads(self.rfile.read(int(self.headers["Content-Length"])))))
+            self.send_response(201)
+            self.end_headers()
+
+        def log_message(self, *_):
+            pass
+
+    with HTTPServer(("127.0.0.1", 0), Receiver) as server:
+        Thread(target=server.serve_forever, daemon=True).start()
+        audit = [write("resolve", "identity.edges", 2, 1), write("profile", "gold.profiles", 7, 9)]
+        emit(events(audit, "shop", "s3://bucket/lake"), f"http://127.0.0.1:{server.server_port}")
+        server.shutdown()
+    assert [(path, event["job"]["name"]) for path, event in posted] == [
+        ("/api/v1/lineage", "resolve"),
+        ("/api/v1/lineage", "profile"),
+    ]
+
+
+def test_the_cost_of_a_step_is_that_of_its_own_stages(spark):
+    def nowhere(frame) -> None:
+        frame.write.format("noop").mode("overwrite").save()
+
+    nowhere(spark.range(10_000).repartition(3))
+    meter = Meter(spark)
+    nowhere(spark.range(10_000))
+    assert meter.read()["shuffle_bytes"] == 0
+    nowhere(spark.range(10_000).repartition(3))
+    cost = meter.read()
+    assert cost["shuffle_bytes"] > 10_000 and cost["spill_bytes"] == 0
+
+
+@pytest.mark.parametrize(
+    ("words", "told"),
+    [
+        ("java.io.IOException: No space left on device", "a disk is full"),
+        ("java.lang.OutOfMemoryError: Java heap space", "memory ran out: raise driver_memory"),
+        ("org.apache.hadoop.net.ConnectTimeoutException: ann@example.com", "a store did not answer"),
+        ("Checkpoint block rdd_7_0 not found", "a worker was lost"),
+        ("something else about ann@example.com", "in Spark (SparkRuntimeException, USER_RAISED_EXCEPTION)"),
+    ],
+)
+def test_what_failed_below_us_is_told_in_words_of_ours(spark, words, told):
+    with pytest.raises(PySparkException) as error:
+        spark.range(1).select(F.raise_error(F.lit(words))).collect()
+    message = failures.failure("profile", error.value)
+    assert message.startswith(f"step profile failed: {told}") and "ann@" not in message

@@ -13,6 +13,7 @@ from cdp_spark.job import Job
 from cdp_spark.marks import marks, unfit, warnings
 from cdp_spark.pipeline import STEPS
 
+COST = ("seconds", "task_seconds", "shuffle_bytes", "spill_bytes")
 OWN = ("governance.audit", "governance.runs")
 
 
@@ -32,7 +33,7 @@ def publish(job: Job) -> None:
             f"published before stays in force; run --from {problems[0].split()[0]} for that date"
         )
     versions = {name: version for name in table_names(job) if (version := job.lake.version(name)) is not None}
-    job.lake.write("governance.audit", audit(job, unaudited(job, versions)))
+    job.lake.write("governance.audit", with_cost(job, audit(job, unaudited(job, versions)), found))
     steps = [step.name for step in STEPS]
     told = warnings(found, job.date)
     status = "partial" if told else "published"
@@ -89,6 +90,13 @@ def audit(job: Job, last: dict[str, int]) -> DataFrame:
         F.col("f.user").alias("user_name"),
         F.col("timestamp").alias("committed_at"),
     )
+
+
+def with_cost(job: Job, rows: DataFrame, found: dict[str, dict]) -> DataFrame:
+    """`rows` of the audit with what their whole step cost; null where the step has run again since."""
+    cost = [(step, mark["run_id"], *(mark.get(key) for key in COST)) for step, mark in found.items()]
+    kinds = "step string, run_id string, seconds double, task_seconds double, shuffle_bytes bigint, spill_bytes bigint"
+    return rows.join(F.broadcast(job.spark.createDataFrame(cost, kinds)), ["step", "run_id"], "left")
 
 
 def commit() -> str | None:

@@ -39,9 +39,9 @@ class Landed(NamedTuple):
 
 
 def land_all(job: Job) -> None:
-    """Land every source of the deployment for the job's day and write their accounts."""
-    landing = landing_number(job)
-    accounts = side_by_side(partial(_landed, landing=landing), job, job.conf.sources)
+    """Land every source of the deployment, or those in `job.only`, for the job's day and write their accounts."""
+    landing, before = landing_number(job), accounts_before(job)
+    accounts = side_by_side(partial(_landed, landing=landing, before=before), job, job.conf.sources)
     write_accounts(job, accounts)
     if accounts and all(account.status in ("failed", "missing") for account in accounts) and not _any_bronze(job):
         raise SourceError(
@@ -49,10 +49,10 @@ def land_all(job: Job) -> None:
         )
 
 
-def _landed(job: Job, name: str, landing: int) -> Landed:
+def _landed(job: Job, name: str, landing: int, before: dict[str, Landed]) -> Landed:
     source = job.conf.sources[name]
     try:
-        account = land(job, name, source, landing)
+        account = before.get(name) or land(job, name, source, landing)
     except SourceError as error:
         account = Landed(name, status="failed", message=str(error))
     except (PySparkException, Py4JJavaError) as error:
@@ -70,6 +70,15 @@ def named(fields: Collection[str]) -> str:
     hidden = len(fields) - len(plain)
     more = [f"{len(plain) - 20} more"] if len(plain) > 20 else []
     return ", ".join([*plain[:20], *more, *([f"{hidden} that look like data and are not shown"] if hidden else [])])
+
+
+def accounts_before(job: Job) -> dict[str, Landed]:
+    """Accounts of the day's earlier landing of sources that are not in `job.only`."""
+    if job.only is None:
+        return {}
+    rows = job.lake.read("bronze._reconciliation").where(F.col("ingest_date") == F.lit(job.date))
+    theirs = rows.where((F.col("layer") == "bronze") & ~F.col("source").isin(list(job.only)))
+    return {row["source"]: Landed(*(row[key] for key in Landed._fields)) for row in theirs.collect()}
 
 
 def _any_bronze(job: Job) -> bool:

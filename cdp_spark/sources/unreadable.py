@@ -8,6 +8,8 @@ import re
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import AnalysisException, IllegalArgumentException, PySparkException
 
+from cdp_spark.failures import told
+
 OF_A_DROP = ("FAILED_READ_FILE", "CANNOT_MERGE_SCHEMAS", "UNABLE_TO_INFER_SCHEMA", "INVALID_PARAMETER")
 OF_JAVA = re.compile(r"\[([A-Z][A-Z_]+(?:\.[A-Z_]+)*)\]")
 PATTERN = "java.util.regex.PatternSyntaxException"
@@ -24,8 +26,8 @@ def condition(error: Exception) -> str:
 
 def unreadable(error: PySparkException | Py4JJavaError) -> str | None:
     """What is wrong with a source's files, options or expressions; None where the cause may be another one."""
+    if os.environ.get("CDP_TRACE") or told(error):
+        return None
     name = condition(error)
     mine = isinstance(error, AnalysisException | IllegalArgumentException) or name.startswith(OF_A_DROP)
-    if not (mine or name == "PatternSyntaxException") or os.environ.get("CDP_TRACE"):
-        return None
-    return name
+    return name if mine or name == "PatternSyntaxException" else None

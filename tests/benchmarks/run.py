@@ -12,24 +12,11 @@ import time
 from datetime import date
 from pathlib import Path
 
+from tests.processes import tree
+
 ROOT = Path(__file__).parents[2]
 OUT = ROOT / "build" / "bench"
 DAY = date(2026, 1, 30)
-
-
-def tree(root: int) -> list[int]:
-    """The process `root` and all below it."""
-    parents = {}
-    for entry in Path("/proc").iterdir():
-        if entry.name.isdigit():
-            try:
-                parents[int(entry.name)] = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
-            except OSError:
-                continue
-    found = [root]
-    for one in found:
-        found += [pid for pid, parent in parents.items() if parent == one]
-    return found
 
 
 def peak(pids: list[int]) -> float:

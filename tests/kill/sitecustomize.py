@@ -1,6 +1,9 @@
-"""Kills the process it is loaded into, and its JVM, at one commit: put this folder on PYTHONPATH.
+"""What goes wrong in the process it is loaded into: put this folder on PYTHONPATH.
 
-CDP_TEST_KILL: "<table> before|during|after".  CDP_TEST_KILLED: a file that is made then; once there, nothing is killed.
+CDP_TEST_KILL: "<table> before|during|after|heap": at that commit the process and its JVM are killed, or the JVM's heap
+is filled.  CDP_TEST_KILLED: a file that is made then; once there, nothing is killed.
+CDP_TEST_WORKER: a process that is killed with all below it when the first round of components is done.
+CDP_TEST_CLOCK: seconds that the clock is ahead.
 """
 
 import os
@@ -22,6 +25,16 @@ def die() -> None:
             os.kill(pid, signal.SIGKILL)
 
 
+def fill_heap() -> None:
+    """Take memory of the driver's JVM until there is none left."""
+    Path(os.environ["CDP_TEST_KILLED"]).touch()
+    from pyspark import SparkContext
+
+    gateway, held = SparkContext._gateway, []
+    while True:
+        held.append(gateway.new_array(gateway.jvm.long, 50_000_000))
+
+
 def data_files(folder: str) -> set:
     return set(Path(folder).rglob("*.parquet")) if os.path.isdir(folder) else set()
 
@@ -34,27 +47,55 @@ def watch(folder: str) -> None:
     die()
 
 
-def patch(table: str, moment: str) -> None:
+def patch_commits(table: str, moment: str) -> None:
     from cdp_spark.lake import Lake
 
-    commit = Lake._commit
+    def killed(commit):
+        def run(self, name, *rest, **more):
+            if name == table and moment in ("before", "heap"):
+                (fill_heap if moment == "heap" else die)()
+            if name == table and moment == "during":
+                threading.Thread(target=watch, args=(self.location(name),), daemon=True).start()
+            commit(self, name, *rest, **more)
+            if name == table:
+                die()
 
-    def killed(self, name, *rest):
-        if name == table and moment == "before":
-            die()
-        if name == table and moment == "during":
-            threading.Thread(target=watch, args=(self.location(name),), daemon=True).start()
-        commit(self, name, *rest)
-        if name == table:
-            die()
+        return run
 
-    Lake._commit = killed
+    Lake._save, Lake._add_missing = killed(Lake._save), killed(Lake._add_missing)
 
 
-wanted = os.environ.get("CDP_TEST_KILL")
-if (
-    wanted
-    and not Path(os.environ["CDP_TEST_KILLED"]).exists()
-    and not any("pyspark.daemon" in a for a in sys.orig_argv)
-):
-    patch(*wanted.split())
+def patch_components(pid: int) -> None:
+    from cdp_spark.identity import components
+    from tests.processes import tree
+
+    replaced = components._replaced
+
+    def killed(links, step):
+        for one in tree(pid) if os.path.exists(f"/proc/{pid}/exe") else []:
+            os.kill(one, signal.SIGKILL)
+        return replaced(links, step)
+
+    components._replaced = killed
+
+
+def patch_clock(seconds: int) -> None:
+    import datetime as dt
+    from importlib import import_module
+
+    class Ahead(dt.datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return super().now(tz) + dt.timedelta(seconds=seconds)
+
+    for name in ("job", "lock", "marks"):
+        import_module(f"cdp_spark.{name}").datetime = Ahead
+
+
+mine = not any("pyspark.daemon" in word or "pyspark.worker" in word for word in sys.orig_argv)
+if mine and os.environ.get("CDP_TEST_KILL") and not Path(os.environ["CDP_TEST_KILLED"]).exists():
+    patch_commits(*os.environ["CDP_TEST_KILL"].split())
+if mine and os.environ.get("CDP_TEST_WORKER"):
+    patch_components(int(os.environ["CDP_TEST_WORKER"]))
+if mine and os.environ.get("CDP_TEST_CLOCK"):
+    patch_clock(int(os.environ["CDP_TEST_CLOCK"]))

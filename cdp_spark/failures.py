@@ -1,0 +1,77 @@
+"""What went wrong below us, in words of ours? Spark's and a store's own words may hold a row's values or a key."""
+
+from __future__ import annotations
+
+import errno
+import os
+import re
+from typing import NamedTuple
+
+from py4j.protocol import Py4JError, Py4JNetworkError
+from pyspark.errors import PySparkException
+
+
+class Kind(NamedTuple):
+    """What the words of an error look like, what has happened, and what to do."""
+
+    words: str
+    happened: str
+    remedy: str
+
+
+KINDS = (
+    Kind(r"No space left on device|Disk quota exceeded|File too large", "a disk is full",
+         "make room where the lake lies and where Spark spills (spark.local.dir)"),
+    Kind(r"OutOfMemoryError|exceeded memory limits|Cannot allocate memory", "memory ran out",
+         "raise driver_memory in conf/env (under spark-submit --driver-memory and --executor-memory)"),
+    Kind(r"Checkpoint block .* not found|ExecutorLostFailure|Executor heartbeat timed out|Failed to get broadcast|"
+         r"executor (that originally|exited)|worker lost", "a worker was lost",
+         "run the date again; if workers die often, give them more memory"),
+    Kind(r"Connect(ion)?Exception|Connection refused|UnknownHost|NoHttpResponse|AWSClientIOException|SocketTimeout|"
+         r"SdkClientException|ApiCallTimeout|Unable to execute HTTP request", "a store did not answer",
+         "is it up and reachable (`s3.endpoint` in conf/env, jdbc addresses)? Then run the date again"),
+)  # fmt: skip
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+
+
+def gone(error: BaseException) -> bool:
+    """Has the JVM on the other side ended? Py4J then says no more than that a call has failed."""
+    silent = type(error) is Py4JError and "Trace" not in str(error)
+    return silent or isinstance(error, Py4JNetworkError | ConnectionError)
+
+
+def told(error: BaseException) -> str | None:
+    """What has happened and what to do, never the error's own words; None for a kind that is not known here."""
+    if gone(error):
+        return (
+            "Spark's process (the JVM of the driver) has ended: killed, or out of memory; raise driver_memory in "
+            "conf/env (under spark-submit --driver-memory), and run the date again"
+        )
+    if isinstance(error, OSError) and error.errno in FULL:
+        return f"{KINDS[0].happened}: {KINDS[0].remedy}"
+    if not isinstance(error, PySparkException | Py4JError):
+        return None
+    words = _words(error)
+    return next((f"{kind.happened}: {kind.remedy}" for kind in KINDS if re.search(kind.words, words, re.S)), None)
+
+
+def _words(error: BaseException) -> str:
+    """All that an error says of itself and of its causes, on both sides."""
+    java = getattr(error, "java_exception", None) or getattr(getattr(error, "_origin", None), "java_exception", None)
+    found = [str(error)]
+    while java is not None and len(found) < 20:
+        found.append(str(java.toString()))
+        java = java.getCause()
+    return "\n".join(found)
+
+
+def failure(step: str, error: Exception) -> str | None:
+    """The message of a step that failed below us; None where only the trace can tell, or CDP_TRACE asks for it."""
+    if os.environ.get("CDP_TRACE"):
+        return None
+    why = told(error)
+    if why is None and isinstance(error, PySparkException):
+        why = f"in Spark ({type(error).__name__}, {error.getCondition() or 'no condition'})"
+    elif why is None and isinstance(error, Py4JError):
+        why = f"in the JVM ({type(error).__name__})"
+    return why and f"step {step} failed: {why}. What was published before stays in force; CDP_TRACE=1 shows the trace"
