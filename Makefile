@@ -85,6 +85,10 @@ bench-identity: setup ## components against plain GraphFrames, ratios in one run
 bench-identity-match: setup ## our scoring of candidate pairs beside Splink's on Spark, ratio in one run
 	$(BIN)/python -m tests.benchmarks.matching
 
+bench-ml: setup ## features of 12 dates in one job, scoring by 300 trees: ratios in one run (PEOPLE_ML=1000000)
+	$(BIN)/python -W ignore -m tests.benchmarks.ml --people $(or $(PEOPLE_ML),1000000)
+.PHONY: bench-ml
+
 lint: $(STAMP) ## ruff
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 

@@ -6,8 +6,8 @@ from cdp_spark.runner import main
 
 
 def run(job: Job) -> None:
-    frames, people = inputs(job)
-    found = features(frames, job.conf.features, [job.as_of], people)
+    known = inputs(job)
+    found = features(known.frames, job.conf.features, [job.as_of], known.people, known.households)
     job.lake.write("gold.features", found, on=job.as_of)
 
 

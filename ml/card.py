@@ -30,7 +30,14 @@ def card(report: dict) -> str:
         lines += ["", f"On the newest {split['test_rows']:,} rows: ROC-AUC {split['roc_auc']:.3f}, mean probability "
                   f"{found['mean_probability']:.3f}, observed {found['observed_share']:.3f}."]  # fmt: skip
         lines += [f"- alarm: {reason}" for reason in split["drift"]["reasons"]]
+    if found := report.get("decision"):
+        lines += ["", "Acted on: " + ", ".join(f"{name} {value:.3g}" for name, value in found.items()) + "."]
+    if report.get("snapshot_id"):
+        lines += ["", f"Training set: {report['snapshot_id']} (ml.examples)."]
     lines += ["", f"Features: {', '.join(report['features'])}."]
+    if found := report.get("importance"):
+        best = [f"{name} {value:.3f}" for name, value in list(found.items())[:10]]
+        lines += ["", f"Loss of ROC-AUC without: {', '.join(best)}."]
     lines += ["", "Left out:", *(f"- {name}: {why}" for name, why in report.get("left_out", {}).items())]
     lines += ["", "Notes:", *(f"- {note}" for note in report.get("notes", []))]
     return "\n".join(lines) + "\n"
@@ -70,6 +77,22 @@ def curves(truth, chance) -> dict[str, bytes]:
     }
 
 
+def watching(lines: list[dict], most: int = 12) -> bytes:
+    """PNG of rows of ml.monitoring: PSI of the score and of what moved most, and how probabilities came true."""
+    moved = sorted((line for line in lines if line["psi"] is not None), key=lambda line: line["psi"])[-most:]
+    tenths = [line for line in lines if line["kind"] == "realised"]
+    figure = Figure(figsize=(9, 4), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    left.barh([line["name"] for line in moved], [line["psi"] for line in moved],
+              color=["tab:red" if line["alarm"] else "tab:blue" for line in moved])  # fmt: skip
+    left.set(xlabel="population stability index")
+    said, seen = [line["expected"] for line in tenths], [line["found"] for line in tenths]
+    top = max([*said, *seen, 0.01]) * 1.05
+    right.plot(said, seen, "o", [0, top], [0, top], "k:")
+    right.set(xlabel="mean probability", ylabel="share that came true" if tenths else "labels are not known yet")
+    return _png(figure)
+
+
 def _picture(series: list[tuple], across: str, up: str) -> bytes:
     figure = Figure(figsize=(4.5, 3.5), layout="constrained")
     axes = figure.add_subplot()
@@ -77,6 +100,10 @@ def _picture(series: list[tuple], across: str, up: str) -> bytes:
         axes.plot(x, y, style)
     axes.set(xlabel=across, ylabel=up)
     axes.grid(alpha=0.3)
+    return _png(figure)
+
+
+def _png(figure: Figure) -> bytes:
     kept = io.BytesIO()
     figure.savefig(kept, format="png", dpi=80)
     return kept.getvalue()

@@ -11,6 +11,7 @@ from scipy.special import gammaln, hyp2f1
 
 STARTS = (0.0, 1.0, -1.0)  # log-parameters of the tries: the likelihood has flat ridges
 FLOOR = 1e-6
+LIMIT = 8.0  # of log-parameters, beyond which nothing changes but the last digits
 
 
 class ClvError(Exception):
@@ -87,14 +88,24 @@ def _maximum(loss, size: int, what: str) -> OptimizeResult:
     tries = []
     for start in STARTS:
         rough = minimize(loss, np.full(size, start), method="Nelder-Mead", options={"maxiter": 2000, "xatol": 1e-6})
-        tries.append(minimize(loss, rough.x, method="L-BFGS-B", bounds=[(-12, 12)] * size))
+        tries.append(minimize(loss, rough.x, method="L-BFGS-B", bounds=[(-LIMIT, LIMIT)] * size))
     best = min(tries, key=lambda one: one.fun)
-    if not np.isfinite(best.fun) or (np.abs(best.x) > 11.9).any():
-        raise ClvError(
-            f"{what} did not converge: a parameter runs to its bound, so these customers do not tell how rates differ "
-            "between people; take a longer calibration period or more customers"
-        )
+    if not np.isfinite(best.fun):
+        raise ClvError(f"{what} did not converge; take a longer calibration period or more customers")
     return best
+
+
+def alike(model: BgNbd | GammaGamma) -> list[str]:
+    """Notes on parameters at their limits: there, customers hardly differ in rate, dropout or value.
+
+    The likelihood is flat then and single parameters mean nothing; what is expected of a customer still does.
+    """
+    ends = [name for name in model._fields if name in ("a", "b", "p", "q") and _at_end(getattr(model, name))]
+    return [f"{', '.join(ends)} at the limit: customers hardly differ in it; the forecast holds"] if ends else []
+
+
+def _at_end(value: float) -> bool:
+    return abs(abs(np.log(value)) - LIMIT) < 0.01
 
 
 def alive(model: BgNbd, found: pd.DataFrame) -> np.ndarray:

@@ -12,7 +12,8 @@ BINS = 10
 LEVELS = 30
 SHARES = 1.25  # the label's share must move by a quarter, and by more than luck, to raise the alarm
 LUCK = 4.0  # standard errors
-SCORE = "score"
+LEAST = 50  # rows that a drift is told of
+SCORE = "(score)"  # beside columns of any name
 FLOOR = 1e-4
 
 
@@ -69,6 +70,7 @@ def compared(
     found = {name: psi(bins[name], frame[name]) for name in bins if name in frame.columns}
     found = dict(sorted(found.items(), key=lambda item: -item[1]))
     reasons = [f"{name} has drifted: PSI {value:.2f} > {ALARM}" for name, value in found.items() if value > ALARM]
+    reasons = reasons if len(frame) >= LEAST else []
     now = float(np.mean(label)) if label is not None and len(label) else None
     if now is not None and share_then is not None and prior_shift(share_then, rows_then, now, len(label)):
         reasons.insert(0, f"the label's share went from {share_then:.1%} to {now:.1%}: calibrate anew")

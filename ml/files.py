@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import gzip
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
 import yaml
 
 SEPARATORS = ",;\t|"
@@ -41,17 +44,31 @@ def read_table(path: str | Path) -> pd.DataFrame:
         raise TableError(f"{path}: no such file")
     try:
         found = pd.read_parquet(path) if _is_parquet(path) else _csv(path)
-    except (OSError, ValueError, pd.errors.ParserError, pd.errors.EmptyDataError) as error:
+    except TableError:
+        raise
+    except (OSError, EOFError, ValueError, csv.Error, pa.ArrowException, pd.errors.ParserError) as error:
         kind = type(error).__name__  # the error's own words may hold cells
         raise TableError(
             f"{path}: cannot be read as CSV or Parquet ({kind}); is it whole, UTF-8, one header?"
         ) from None
+    if not isinstance(found.index, pd.RangeIndex):  # a Parquet file may keep a column as the index
+        found = found.reset_index(drop=found.index.name is None)
     found.columns = [str(name).strip() for name in found.columns]
+    for name in [name for name in found.columns if nested(found[name])]:
+        found[name] = found[name].map(str, na_action="ignore")
     if twice := sorted({name for name in found.columns if list(found.columns).count(name) > 1}):
         raise TableError(f"{path}: columns {', '.join(twice)} stand there twice; rename one")
     if found.empty:
         raise TableError(f"{path}: no rows below the header")
     return found
+
+
+def nested(cells: pd.Series | pd.DataFrame) -> bool:
+    """Whether a column of a Parquet file holds lists or structures; they are looked at as text."""
+    if cells.ndim > 1 or cells.dtype != object:
+        return False
+    filled = cells.dropna()
+    return not filled.empty and isinstance(filled.iloc[0], (list, dict, tuple, set, np.ndarray, bytes))
 
 
 def _is_parquet(path: Path) -> bool:
@@ -65,26 +82,54 @@ def _csv(path: Path) -> pd.DataFrame:
     with path.open("rb") as file:
         zipped = file.read(2) == b"\x1f\x8b"
     opened = gzip.open if zipped else open
-    with opened(path, "rb") as file:
-        head = file.readline()
     encoding = _encoding(path, opened)
-    text = head.decode(encoding)
-    separator = max(SEPARATORS, key=lambda one: len(next(csv.reader([text], delimiter=one), [])))
+    head, first, skipped = _beginning(path, opened, encoding)
+    separator = max(SEPARATORS, key=lambda one: len(_cells(head, one)))
+    names, cells = [name.strip() for name in _cells(head, separator)], _cells(first, separator)
+    if twice := sorted({name for name in names if name and names.count(name) > 1}):
+        raise TableError(f"{path}: columns {', '.join(twice)} stand there twice; rename one")
+    if any(cell.strip() for cell in cells[len(names) :]):
+        raise TableError(f"{path}: the header names {len(names)} columns, but the first row has {len(cells)} cells")
     return pd.read_csv(
-        path, sep=separator, dtype=str, keep_default_na=False, na_values=[""], encoding=encoding,
-        compression="gzip" if zipped else None, skipinitialspace=True,
+        path, sep=separator, dtype=str, keep_default_na=False, na_values=[""], encoding=encoding, index_col=False,
+        compression="gzip" if zipped else None, skipinitialspace=True, skiprows=skipped,
     )  # fmt: skip
+
+
+def _cells(line: str, separator: str) -> list[str]:
+    return next(csv.reader([line], delimiter=separator), [])
+
+
+def _beginning(path: Path, opened, encoding: str) -> tuple[str, str, int]:
+    """(header, first row, lines before the header): blank lines and Excel's `sep=;` are no header."""
+    with opened(path, "rb") as file:
+        lines = file.read(1 << 20).decode(encoding, errors="ignore").splitlines()
+    skipped = next((n for n, line in enumerate(lines) if line.strip() and not line.startswith("sep=")), 0)
+    rest = [line for line in lines[skipped:] if line.strip()]
+    return (rest[0] if rest else "", rest[1] if len(rest) > 1 else "", skipped)
 
 
 def _encoding(path: Path, opened) -> str:
     with opened(path, "rb") as file:
-        while block := file.read(1 << 20):
-            try:
-                block[:-4].decode("utf-8")  # the last bytes may be half a character
-            except UnicodeDecodeError as error:
-                if error.start > 3:  # nor do the first of a later block count
-                    return "latin-1"
+        if file.read(2) in (b"\xff\xfe", b"\xfe\xff"):
+            return "utf-16"
+    decoder = codecs.getincrementaldecoder("utf-8")()  # a block may end within a character
+    with opened(path, "rb") as file:
+        try:
+            while block := file.read(1 << 20):
+                decoder.decode(block)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return "latin-1"
     return "utf-8-sig"
+
+
+def write_table(frame: pd.DataFrame, path: str, index: str | None = None) -> None:
+    """`frame` as CSV, its index as the column `index`. Raises TableError where the file cannot be written."""
+    try:
+        frame.to_csv(path, index=index is not None, index_label=index)
+    except OSError as error:
+        raise TableError(f"{path}: cannot be written ({type(error).__name__}); is its folder there?") from None
 
 
 def needs(frame: pd.DataFrame, wanted: list[str | None], where: str) -> None:

@@ -8,12 +8,18 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+from sklearn.linear_model import LogisticRegression
 
+from cdp_spark.config.models import Decision
 from ml import drift, gates
+from ml.cells import blanked
+from ml.decide import decided
 from ml.encode import pipeline
-from ml.measures import groups, measured
-from ml.table import LabelError, Schema, labels, moments, schema, typed
-from ml.validate import FOLDS, across, chances, details, fit, in_time, out_of_fold, repeats
+from ml.importance import importance
+from ml.labels import LabelError, Told, labels, moments
+from ml.measures import groups
+from ml.table import Kind, Schema, schema, typed
+from ml.validate import FOLDS, across, chances, fit, in_time, out_of_fold, repeats
 
 LEAST = 100  # positives and as many negatives to learn from
 SUSPECT = 0.97  # a whole model this good is looked at again
@@ -34,6 +40,7 @@ class Asked:
     sensitive: tuple[str, ...] = ()
     allow: tuple[str, ...] = ()
     drop_leaks: bool = False
+    decision: Decision | None = None
     least: int = LEAST
     repeats: int | None = None
     seed: int = 42
@@ -62,13 +69,14 @@ def fitted(name: str, frame: pd.DataFrame, asked: Asked, estimator: Callable[[in
 
     Raises LabelError where the label holds no two classes, or too few rows of one.
     """
-    label, told = labels(frame[asked.label], asked.label, asked.positive)
+    told = labels(frame[asked.label], asked.label, asked.positive)
+    label = told.values
     frame, label = frame[label.notna()].reset_index(drop=True), label.dropna().reset_index(drop=True)
     enough(label, asked.least)
     known = declared(frame, asked)
     typed_rows = typed(frame, known.kinds)
     report = _head(name, frame, label, asked, known, told, typed_rows)
-    flags = flagged(typed_rows, label, asked)
+    flags = flagged(typed_rows, label, asked, known.kinds)
     report["leaks"] = [flag._asdict() for flag in flags]
     bad = [flag.column for flag in flags if flag.column]
     kept = known.without(bad, "flagged by a gate")
@@ -76,7 +84,7 @@ def fitted(name: str, frame: pd.DataFrame, asked: Asked, estimator: Callable[[in
         return Fitted(name, asked, kept, refused(report, flags, "no column is left to learn from"))
     report["baseline"] = rule(typed_rows, label, list(kept.kinds))
     blocked = bool(flags) and not asked.drop_leaks
-    rounds = 1 if blocked else asked.repeats or repeats(len(frame))
+    rounds = 1 if blocked else asked.repeats or repeats(*typed_rows.shape)
     judged(report, frame, typed_rows[list(kept.kinds)], label, asked, kept, estimator, rounds)
     if blocked:
         report["without_flagged"] = report.pop("cross_validation")
@@ -107,12 +115,26 @@ def declared(frame: pd.DataFrame, asked: Asked) -> Schema:
     return Schema(found.kinds, found.left_out | {n: w for n, w in roles.items() if n != asked.label}, found.notes)
 
 
-def flagged(rows: pd.DataFrame, label: pd.Series, asked: Asked) -> list[gates.Flag]:
+def flagged(rows: pd.DataFrame, label: pd.Series, asked: Asked, kinds: dict[str, Kind]) -> list[gates.Flag]:
     """The gates' words on each column: its availability where any is declared, then what the values tell."""
     names = [name for name in rows.columns if name not in asked.allow]
     found = [] if asked.availability is None else gates.undeclared(list(rows.columns), asked.availability)
     named = {flag.column for flag in found}
-    return found + [flag for flag in gates.leaks(rows, label, names) if flag.column not in named]
+    found += [flag for flag in gates.leaks(rows, label, names) if flag.column not in named]
+    named = {flag.column for flag in found}
+    texts = [name for name in names if kinds[name] == "text" and name not in named]
+    return found + [flag for name in texts if (flag := told_by_words(rows[[name]], label, asked.seed))]
+
+
+def told_by_words(rows: pd.DataFrame, label: pd.Series, seed: int) -> gates.Flag | None:
+    """A flag where a text's words alone know the answer, as single_feature has it for values. rows: one column."""
+    name, truth = str(rows.columns[0]), label.to_numpy(dtype=int)
+    model = pipeline(rows, {name: "text"}, LogisticRegression(max_iter=200), seed)
+    known = gates.auc(truth, out_of_fold(model, rows, label, seed, 1).chance)
+    if known <= gates.LEAK:
+        return None
+    why = f"{name}: its words alone have a ROC-AUC of {known:.3f}, more than {gates.LEAK:.2f}"
+    return gates.Flag("single_feature", name, why, known)
 
 
 def refused(report: dict, flags: list[gates.Flag], why: str | None) -> dict:
@@ -120,8 +142,8 @@ def refused(report: dict, flags: list[gates.Flag], why: str | None) -> dict:
     return report | {"status": "refused", "reasons": [flag.why for flag in flags] + ([why] if why else [])}
 
 
-def _head(name: str, frame, label, asked: Asked, known: Schema, told: str, rows: pd.DataFrame) -> dict:
-    notes = [told, *known.notes]
+def _head(name: str, frame, label, asked: Asked, known: Schema, told: Told, rows: pd.DataFrame) -> dict:
+    notes = [told.note(asked.label), *known.notes]
     empty = int((rows.notna().mean(axis=1) < NEARLY_EMPTY).sum()) if len(rows.columns) else 0
     notes += [f"{empty} rows are nearly empty; they are kept"] if empty else []
     twice = int(frame.duplicated().sum())
@@ -132,6 +154,8 @@ def _head(name: str, frame, label, asked: Asked, known: Schema, told: str, rows:
         "rows": int(len(frame)),
         "positives": int(label.sum()),
         "base_rate": float(label.mean()),
+        "positive_value": told.positive,
+        "other_values": told.others,
         "features": known.kinds,
         "left_out": known.left_out,
         "notes": notes,
@@ -148,9 +172,11 @@ def rule(rows: pd.DataFrame, label: pd.Series, names: list[str]) -> dict:
 def judged(report: dict, frame, rows, label, asked: Asked, kept: Schema, estimator, rounds: int) -> None:
     """Adds cross_validation, and time_split and groups where columns for them are named."""
     model, truth = pipeline(rows, kept.kinds, estimator(asked.seed), asked.seed), label.to_numpy(dtype=int)
-    person = frame[asked.id] if asked.id and frame[asked.id].duplicated().any() else None
+    person = people(frame[asked.id]) if asked.id else None
     found = out_of_fold(model, rows, label, asked.seed, rounds, person)
     report["cross_validation"] = across(found, truth, rounds, asked.seed)
+    if asked.decision:
+        report["decision"] = decided(asked.decision, truth, found.chance)
     if report["cross_validation"]["roc_auc"] > SUSPECT:
         report["notes"].append(f"a ROC-AUC above {SUSPECT} is seldom honest: look for columns that know the outcome")
     report["groups"] = {name: groups(truth, found.chance, frame[name]) for name in asked.sensitive}
@@ -164,6 +190,22 @@ def judged(report: dict, frame, rows, label, asked: Asked, kept: Schema, estimat
             report["time_split"] = split
 
 
+def people(ids: pd.Series) -> pd.Series | None:
+    """A group number a row: rows of one id are of one group, a row without id is one by itself; None: each has its own.
+
+    Raises LabelError where there are fewer people than folds.
+    """
+    known = blanked(ids)
+    groups = pd.Series(pd.factorize(known)[0], ids.index)
+    if not known.dropna().duplicated().any():
+        return None
+    alone = groups < 0
+    groups[alone] = np.arange(int(alone.sum())) + int(groups.max()) + 1
+    if groups.nunique() < FOLDS:
+        raise LabelError(f"id {ids.name}: {groups.nunique()} different people; {FOLDS} folds need at least as many")
+    return groups
+
+
 def whole(name: str, rows, label, asked: Asked, kept: Schema, estimator, report: dict) -> Fitted:
     """The model of all rows, with what a later table is compared with."""
     model = fit(pipeline(rows, kept.kinds, estimator(asked.seed), asked.seed), rows, label.to_numpy(dtype=int))
@@ -171,58 +213,3 @@ def whole(name: str, rows, label, asked: Asked, kept: Schema, estimator, report:
     report |= {"features": kept.kinds, "left_out": kept.left_out}
     report["importance"] = importance(model, rows, label, asked.seed)
     return Fitted(name, asked, kept, report, model, bins)
-
-
-def importance(model: Any, rows: pd.DataFrame, label: pd.Series, seed: int, most: int = 3000) -> dict[str, float]:
-    """Loss of ROC-AUC when a column is shuffled over up to `most` rows, the largest first (Breiman 2001, sec. 10)."""
-    rng = np.random.default_rng(seed)
-    at = np.sort(rng.choice(len(rows), min(most, len(rows)), replace=False))
-    sample, truth = rows.iloc[at], label.to_numpy(dtype=int)[at]
-    whole_auc = gates.auc(truth, chances(model, sample))
-    found = {}
-    for name in rows.columns:
-        mixed = sample.assign(**{name: sample[name].to_numpy()[rng.permutation(len(sample))]})
-        found[name] = whole_auc - gates.auc(truth, chances(model, mixed))
-    return dict(sorted(found.items(), key=lambda item: -item[1]))
-
-
-def scored(kept: Fitted, frame: pd.DataFrame) -> np.ndarray:
-    """Probability of the label, one a row of `frame`. Raises LabelError where the schema has changed."""
-    return chances(kept.model, typed(frame, kept.schema.kinds))
-
-
-def evaluated(kept: Fitted, frame: pd.DataFrame) -> dict:
-    """The fitted model on a held-out table: metrics, calibration, lift and drift; drift alone without labels."""
-    rows = typed(frame, kept.schema.kinds)
-    chance = scored(kept, frame)
-    report: dict = {
-        "model": kept.name,
-        "status": "evaluated",
-        "rows": len(frame),
-        "mean_probability": float(chance.mean()),
-    }
-    truth = None
-    if kept.asked.label in frame:
-        label, told = _held_label(kept, frame)
-        known = label.notna().to_numpy()
-        truth, report["notes"] = label[known].to_numpy(dtype=int), [told]
-        report |= {"labelled": int(known.sum()), "positives": int(truth.sum())}
-        if 0 < truth.sum() < truth.size:
-            report |= (
-                {"roc_auc": None} | measured(truth, chance[known]) | details(truth, chance[known], kept.asked.seed)
-            )
-        else:
-            report["notes"].append("one class only: nothing can be ranked, so there are no metrics")
-    then = kept.report
-    now = rows.assign(**{drift.SCORE: chance})
-    report["drift"] = drift.compared(kept.bins, now, then["base_rate"], then["rows"], truth)
-    return report
-
-
-def _held_label(kept: Fitted, frame: pd.DataFrame) -> tuple[pd.Series, str]:
-    wanted = kept.report["notes"][0].split("'")[1]
-    try:
-        return labels(frame[kept.asked.label], kept.asked.label, wanted)
-    except LabelError:  # one class in a small held-out table is no mistake
-        text = frame[kept.asked.label].astype("string").str.strip().str.lower().str.removesuffix(".0")
-        return (text == wanted).astype("float64").mask(text.isna()), f"label {kept.asked.label}: one class only"

@@ -10,7 +10,9 @@ import pandas as pd
 
 from ml import gates
 from ml.dataset import Examples
+from ml.importance import importance
 from ml.measures import calibration, differences, measured
+from ml.tune import tuned
 from ml.validate import chances, details, fit
 
 LEAST = 100  # positives and as many negatives to learn from
@@ -26,6 +28,7 @@ class Verdict(NamedTuple):
     """What a training came to. `reason` is None for a model that may become champion; `fitted` None where none was.
 
     details: intervals, calibration and lift by tenths on the holdout; chance: its probabilities there.
+    settings: of the estimator, the best of tries; importance: loss of ROC-AUC on the holdout without each feature.
     """
 
     rows: int
@@ -39,6 +42,9 @@ class Verdict(NamedTuple):
     baseline_rule: str | None = None
     details: dict = {}
     chance: np.ndarray | None = None
+    settings: dict = {}
+    tries: list[dict] = []
+    importance: dict[str, float] = {}
 
 
 def refused(examples: Examples) -> str | None:
@@ -67,26 +73,29 @@ def baseline(examples: Examples, metric: str) -> tuple[str, float]:
 
 
 def judged(model: ModuleType, examples: Examples, seed: int) -> Verdict:
-    """Fit `model` on the training rows and judge it on the holdout, beside the baseline."""
+    """Tune and fit `model` on the training rows and judge it on the holdout, beside the baseline."""
     spec, train, holdout = model.SPEC, examples.train, examples.holdout
     counts = (len(train), int(train["label"].sum()), len(holdout), int(holdout["label"].sum()))
     if reason := refused(examples):
         return Verdict(*counts, reason)
-    fitted = fit(model.estimator(seed), train[examples.features], train["label"].to_numpy(dtype=int))
+    settings, tries = tuned(model, train, examples.features, seed)
+    fitted = fit(model.estimator(seed, **settings), train[examples.features], train["label"].to_numpy(dtype=int))
     chance, truth = chances(fitted, holdout[examples.features]), holdout["label"].to_numpy(dtype=int)
     found = measured(truth, chance)
     metrics = {"roc_auc": found["roc_auc"], "average_precision": found["pr_auc"], "brier": found["brier"]}
     rule, least = baseline(examples, spec.metric)
-    reason = _too_weak(spec.metric, metrics[spec.metric], least, rule, spec.minimum)
     return Verdict(
         *counts,
-        reason,
-        fitted,
-        metrics,
-        least,
-        rule,
-        {"log_loss": found["log_loss"]} | details(truth, chance, seed),
-        chance,
+        reason=_too_weak(spec.metric, metrics[spec.metric], least, rule, spec.minimum),
+        fitted=fitted,
+        metrics=metrics,
+        baseline=least,
+        baseline_rule=rule,
+        details={"log_loss": found["log_loss"]} | details(truth, chance, seed),
+        chance=chance,
+        settings=settings,
+        tries=tries,
+        importance=importance(fitted, holdout[examples.features], holdout["label"], seed),
     )
 
 

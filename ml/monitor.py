@@ -3,56 +3,73 @@
 from __future__ import annotations
 
 from types import ModuleType
+from typing import TYPE_CHECKING
 
+import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from cdp_spark.gold.people import with_person
+from cdp_spark.gold.people import then, with_history
 from cdp_spark.job import Job
 from cdp_spark.silver.time import known_before
 from ml import drift
+from ml.card import watching
 from ml.spec import ModelSpec
+from ml.tracking import RegistryError
+from ml.train import registry
+
+if TYPE_CHECKING:
+    from ml.score import Champion
 
 MOST = 50_000  # people that drift is measured on, a fixed sample: more say nothing new
 LEAST = 200  # people that a realised share is told for
 
 
 def watch(
-    job: Job, module: ModuleType, people: DataFrame, scored: DataFrame, memory: dict, wanted: list[str], version: str
+    job: Job, modules: dict[str, ModuleType], people: DataFrame, scored: DataFrame, ready: list[Champion]
 ) -> list[dict]:
-    """Rows of ml.monitoring of one model on this day; an alarm is a warning as well. [] for a model without memory."""
-    if "bins" not in memory:
+    """Rows of ml.monitoring of the day; an alarm is a warning as well, and each model's picture goes to its version.
+
+    A model without memory is not watched. people: gold.features of the day; scored: ml.scores of the day.
+    """
+    watched = [one for one in ready if "bins" in one.memory]
+    if not watched:
         return []
-    spec = module.SPEC
-    rows = people.select("person_id", *wanted).join(scored.select("person_id", "score"), "person_id")
-    found = drifted(sample(rows), memory["bins"])
-    found += realised(job, module, memory)
-    for line in found:
-        if line["alarm"]:
-            told = (
-                f"PSI {line['psi']:.2f}"
-                if line["psi"] is not None
-                else f"{line['expected']:.3f} -> {line['found']:.3f}"
-            )
-            job.warn(f"{spec.name}: {line['kind']} {line['name']} has moved: {told}")
-    return [{"as_of": job.as_of, "model": spec.name, "version": version} | line for line in found]
+    wanted = dict.fromkeys(name for one in watched for name in one.wanted)
+    rows = sample(people.select("person_id", *wanted)).join(scored.select("person_id", "model", "score"), "person_id")
+    local, found = rows.drop("person_id").toPandas(), []
+    for one in watched:
+        theirs = local[local["model"] == one.spec.name]
+        lines = drifted(theirs[one.wanted].assign(**{drift.SCORE: theirs["score"]}), one.memory["bins"])
+        lines += realised(job, modules[one.spec.name], one.memory)
+        for line in (line for line in lines if line["alarm"]):
+            job.warn(f"{one.spec.name}: {line['kind']} {line['name']} has moved: {_told(line)}")
+        try:
+            registry(job).attach(one.spec.name, one.version, f"monitoring/{job.as_of}.png", watching(lines))
+        except RegistryError as error:
+            job.warn(f"{one.spec.name}: {error}")
+        found += [{"as_of": job.as_of, "model": one.spec.name, "version": one.version} | line for line in lines]
+    return found
+
+
+def _told(line: dict) -> str:
+    return f"PSI {line['psi']:.2f}" if line["psi"] is not None else f"{line['expected']:.3f} -> {line['found']:.3f}"
 
 
 def sample(rows: DataFrame, most: int = MOST) -> DataFrame:
     """At most about `most` rows, by a hash of the person: the same ones every time."""
     share = int(1000 * most / max(rows.count(), 1))
-    kept = rows if share >= 1000 else rows.where(F.pmod(F.xxhash64("person_id", F.lit(2)), F.lit(1000)) < max(share, 1))
-    return kept.drop("person_id")
+    kept = F.pmod(F.xxhash64("person_id", F.lit(2)), F.lit(1000)) < max(share, 1)
+    return rows if share >= 1000 else rows.where(kept)
 
 
-def drifted(rows: DataFrame, bins: dict) -> list[dict]:
+def drifted(local: pd.DataFrame, bins: dict) -> list[dict]:
     """One line a feature, and one for the score: PSI against the bins, alarm above drift.ALARM."""
-    local = rows.toPandas()
     found = []
     for name in [name for name in local.columns if name in bins]:
         value = drift.psi(bins[name], local[name].astype("float64"))
-        kind = "score" if name == drift.SCORE else "feature"
-        found.append(_line(kind, name, len(local), value > drift.ALARM, psi=value))
+        kind, called = ("score", "score") if name == drift.SCORE else ("feature", name)
+        found.append(_line(kind, called, len(local), value > drift.ALARM, psi=value))
     return found
 
 
@@ -65,7 +82,8 @@ def realised(job: Job, module: ModuleType, memory: dict) -> list[dict]:
     day = past.agg(F.max("as_of").alias("day")).first()["day"]
     if day is None:
         return []
-    orders = with_person(job.lake.read("silver.orders"), job.lake.read("identity.members"))
+    orders = with_history(job.lake.read("silver.orders"), job.lake.read("identity.members"))
+    orders = orders.withColumn("person_id", then(day)).where("person_id IS NOT NULL")
     labels = module.label(orders.where(known_before(job.as_of)), day)
     tenths = came_true(past.where(F.col("as_of") == F.lit(day)), labels, spec)
     rows = sum(tenth["rows"] for tenth in tenths)
@@ -75,9 +93,9 @@ def realised(job: Job, module: ModuleType, memory: dict) -> list[dict]:
     shifted = drift.prior_shift(memory["share"], memory["rows"], now, rows)
     lines = [_line("label", f"of {day}", rows, shifted, expected=memory["share"], found=now)]
     for tenth in tenths:
-        then, now = tenth["expected"], tenth["found"]
-        off, name = drift.prior_shift(then, rows, now, tenth["rows"]), f"tenth {tenth['tenth']} of {day}"
-        lines.append(_line("realised", name, tenth["rows"], off, expected=then, found=now))
+        said, seen = tenth["expected"], tenth["found"]
+        off, name = drift.prior_shift(said, rows, seen, tenth["rows"]), f"tenth {tenth['tenth']} of {day}"
+        lines.append(_line("realised", name, tenth["rows"], off, expected=said, found=seen))
     return lines
 
 

@@ -4,28 +4,106 @@ from __future__ import annotations
 
 import pickle
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import cloudpickle
 import numpy as np
 import pandas as pd
 
+if TYPE_CHECKING:
+    from pyspark.sql import DataFrame
+
 _LOADED: dict[bytes, Any] = {}  # of this Python worker: a model is unpickled once, not once a batch or partition
+OUT = "person_id string, as_of date, model string, score double, reasons array<string>"
+REASONS = 3  # a person, at most
+LEAST_DROP = 0.005  # of probability, that a reason must explain
 
 
-def predictor(payload: Any, wanted: list[str]) -> Callable[[Iterator[pd.DataFrame]], Iterator[pd.DataFrame]]:
-    """A function for mapInPandas: (person_id, as_of, features) to (person_id, as_of, score).
+class Scorer(NamedTuple):
+    """A champion as the executors get it. wanted: its features in the order of its training.
 
-    payload: broadcast of a pickled classifier; wanted: its features in the order of its training.
+    usual: value of each feature that may be a reason, as most people have it; cut: the probability from which on
+    reasons are told, None for no reasons.
+    """
+
+    name: str
+    wanted: list[str]
+    pickled: bytes
+    usual: dict[str, float] = {}
+    cut: float | None = None
+
+
+def asked(name: str) -> str:
+    """The column that says whether a model is asked about a person."""
+    return f"_asked_{name}"
+
+
+def predictor(payload: Any) -> Callable[[Iterator[pd.DataFrame]], Iterator[pd.DataFrame]]:
+    """A function for mapInPandas: (person_id, as_of, asked(model)..., features) to OUT, one row a person and model.
+
+    payload: broadcast of a list of Scorers.
     """
 
     def predict(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
-        model = loaded(payload.value)
         for batch in batches:
-            if len(batch):
-                chance = model.predict_proba(batch[wanted].astype("float64"))[:, 1]
-                yield batch[["person_id", "as_of"]].assign(score=chance)
+            for one in payload.value:
+                here = batch[batch[asked(one.name)].fillna(False).astype(bool)]
+                if not len(here):
+                    continue
+                model, rows = loaded(one.pickled), finite(here[one.wanted].astype("float64"))
+                chance = model.predict_proba(rows)[:, 1]
+                told = reasons(model, rows, chance, one)
+                yield here[["person_id", "as_of"]].assign(model=one.name, score=chance, reasons=told)
 
     return predict
+
+
+def finite(rows: pd.DataFrame) -> pd.DataFrame:
+    """`rows` with infinite values as missing, as in training's refusal: no estimator takes them."""
+    return rows.mask(np.isinf(rows)) if np.isinf(rows.to_numpy()).any() else rows
+
+
+def reasons(model: Any, rows: pd.DataFrame, chance: np.ndarray, one: Scorer) -> list[list[str] | None]:
+    """For each row from `one.cut` on: the features without whose value the probability would be lower, the most first.
+
+    Each feature of `one.usual` is put to its usual value, all others kept (a baseline-value ablation; Sundararajan &
+    Najmi 2020, "The many Shapley values", BShap for one feature); a reason reads `last_order_days 94`.
+    """
+    told: list[list[str] | None] = [None] * len(rows)
+    if one.cut is None or not one.usual:
+        return told
+    at = np.flatnonzero(chance >= one.cut)
+    if not at.size:
+        return told
+    high = rows.iloc[at]
+    drops = np.column_stack(
+        [chance[at] - model.predict_proba(high.assign(**{name: value}))[:, 1] for name, value in one.usual.items()]
+    )
+    names = list(one.usual)
+    values = high[names].to_numpy()
+    for row, place in enumerate(at):
+        best = [n for n in np.argsort(-drops[row], kind="stable")[:REASONS] if drops[row, n] >= LEAST_DROP]
+        told[place] = [f"{names[n]} {_short(values[row, n])}" for n in best]
+    return told
+
+
+def _short(value: float) -> str:
+    return "unknown" if np.isnan(value) else f"{value:.4g}"
+
+
+def scored(rows: DataFrame, model: Any, names: list[str], keys: list[str]) -> DataFrame:
+    """Columns `keys` of `rows`, and score: the classifier's second column for the features `names`."""
+    payload = rows.sparkSession.sparkContext.broadcast(cloudpickle.dumps(model))
+
+    def predict(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        for batch in batches:
+            if len(batch):
+                chance = loaded(payload.value).predict_proba(batch[names].astype("float64"))[:, 1]
+                yield batch[keys].assign(score=chance)
+
+    kept = rows.select(*keys, *names)
+    shape = ", ".join(f"{field.name} {field.dataType.simpleString()}" for field in kept.schema[: len(keys)])
+    return kept.mapInPandas(predict, f"{shape}, score double")
 
 
 def loaded(pickled: bytes) -> Any:

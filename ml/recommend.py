@@ -11,6 +11,7 @@ HALF_LIFE = 60.0  # days after which a purchase counts half
 TOGETHER = 0.01  # weight of what goes with the own items beside a purchase of this very day
 PARTNERS = 20  # an item's companions that are kept
 USUAL = 30  # own items that companions are looked up for
+RANK, ROUNDS, CONFIDENCE, PENALTY = 16, 8, 20.0, 0.05  # of ALS
 
 
 def bought(lines: DataFrame, as_of: date, half_life: float | None = HALF_LIFE) -> DataFrame:
@@ -45,6 +46,30 @@ def companions(lines: DataFrame, as_of: date, items: DataFrame) -> DataFrame:
     both = both.join(size.withColumnRenamed("item", "other").withColumnRenamed("n", "m"), "other")
     scored = both.select("item", "other", (F.col("both") / F.sqrt(F.col("n") * F.col("m"))).alias("cosine"))
     return ranked(scored, "item", PARTNERS, "cosine", "other")
+
+
+def by_factors(own: DataFrame, top: int, seed: int) -> DataFrame:
+    """The `top` items of each person of `own` (`bought`) by implicit ALS: person_id, item, score, rank.
+
+    Hu, Koren & Volinsky (2008), "Collaborative filtering for implicit feedback datasets", as in Spark ML. The rows go
+    in from one sorted partition: ALS depends on the order in which they arrive.
+    """
+    from pyspark.ml.recommendation import ALS
+
+    people, items = (
+        own.select(name).distinct().withColumn(f"_{name}", F.row_number().over(Window.orderBy(name)))
+        for name in ("person_id", "item")
+    )
+    people, items = people.persist(), items.persist()
+    rows = own.join(people, "person_id").join(F.broadcast(items), "item").select("_person_id", "_item", "score")
+    rows = rows.coalesce(1).sortWithinPartitions("_person_id", "_item")
+    learner = ALS(rank=RANK, maxIter=ROUNDS, implicitPrefs=True, alpha=CONFIDENCE, regParam=PENALTY, seed=seed)
+    learner = learner.setUserCol("_person_id").setItemCol("_item").setRatingCol("score").setNumBlocks(4)
+    best = learner.fit(rows).recommendForAllUsers(top)
+    found = best.select("_person_id", F.explode("recommendations").alias("one"))
+    score = F.round(F.col("one.rating").cast("double"), 5).alias("score")
+    named = found.select("_person_id", "one._item", score).join(people, "_person_id").join(F.broadcast(items), "_item")
+    return ranked(named.select("person_id", "item", "score"), "person_id", top, "score", "item")
 
 
 def recommended(own: DataFrame, together: DataFrame, common: DataFrame, top: int) -> DataFrame:

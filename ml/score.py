@@ -3,20 +3,31 @@
 from __future__ import annotations
 
 from collections.abc import Collection
-from functools import reduce
-from typing import Any
+from typing import Any, NamedTuple
 
 import cloudpickle
-from pyspark.sql import DataFrame, Window
+import pandas as pd
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
+from cdp_spark.config.models import Decision
 from cdp_spark.contracts import fingerprint
 from cdp_spark.job import Job
 from ml.monitor import watch
-from ml.predict import predictor
+from ml.predict import OUT, Scorer, asked, predictor
 from ml.spec import ModelSpec, applicable
 from ml.tracking import Registry, RegistryError
 from ml.train import registry
+
+
+class Champion(NamedTuple):
+    """A model as it scores on one day. memory: what was kept at its training, {} for a model from elsewhere."""
+
+    spec: ModelSpec
+    version: str
+    fitted: Any
+    wanted: list[str]
+    memory: dict
 
 
 def score_all(job: Job, permitted: DataFrame | None = None) -> None:
@@ -24,40 +35,43 @@ def score_all(job: Job, permitted: DataFrame | None = None) -> None:
 
     permitted: person_id of those who may be profiled; None where no consent applies.
     """
-    known, models, done, watched, names = job.lake.read("gold.features"), registry(job), [], [], []
+    known, models, modules, ready = job.lake.read("gold.features"), registry(job), applicable(job), []
     people = known.where(F.col("as_of") == F.lit(job.as_of))
     snapshot = fingerprint(people)
     if permitted is not None:
         people = people.join(permitted.select("person_id").distinct(), "person_id", "left_semi")
-    for name, module in applicable(job).items():
+    for name, module in modules.items():
         try:
-            fitted, wanted, version = champion(models, name, people.columns)
+            ready.append(champion(models, module.SPEC, people.columns))
         except (RegistryError, ValueError) as error:
             job.warn(f"{name}: no new scores: {error}")
             mark_stale(job, name)
-            continue
-        part = scores(people, module.SPEC, fitted, wanted, version, snapshot).persist()
-        done.append(part)
-        names.append(name)
-        watched += watch(job, module, people, part, models.metadata(name, version), wanted, version)
-    if done:
-        others = job.lake.read("ml.scores").where((F.col("as_of") == F.lit(job.as_of)) & ~F.col("model").isin(names))
-        job.lake.write("ml.scores", reduce(DataFrame.unionByName, done, others), on=job.as_of)
-        monitored = job.lake.read("ml.monitoring").schema
-        job.lake.write("ml.monitoring", job.spark.createDataFrame(watched, monitored), on=job.as_of)
-    for part in done:
-        part.unpersist()
+    if not ready:
+        return
+    names = [one.spec.name for one in ready]
+    found = scores(people, ready, snapshot, job.conf.base.decisions).persist()
+    others = job.lake.read("ml.scores").where((F.col("as_of") == F.lit(job.as_of)) & ~F.col("model").isin(names))
+    job.lake.write("ml.scores", found.unionByName(others), on=job.as_of)
+    watched = watch(job, modules, people, found, ready)
+    job.lake.write(
+        "ml.monitoring", job.spark.createDataFrame(watched, job.lake.read("ml.monitoring").schema), on=job.as_of
+    )
+    found.unpersist()
 
 
-def champion(models: Registry, name: str, columns: Collection[str]) -> tuple[Any, list[str], str]:
-    """(classifier, its features, version). Raises RegistryError, or ValueError where the features have changed."""
-    version = models.champion(name)
+def champion(models: Registry, spec: ModelSpec, columns: Collection[str]) -> Champion:
+    """The model that scores. Raises RegistryError, or ValueError where features have changed or it gives no chances."""
+    version = models.champion(spec.name)
     if version is None:
-        raise RegistryError(f"{name} has no champion")
-    fitted, wanted = models.load(name, version)
+        raise RegistryError(f"{spec.name} has no champion")
+    fitted, wanted = models.load(spec.name, version)
     if missing := [one for one in wanted if one not in columns]:
-        raise ValueError(f"{name} {version} needs features {missing}, which are gone: train it again")
-    return fitted, wanted, version
+        raise ValueError(f"{spec.name} {version} needs features {missing}, which are gone: train it again")
+    try:
+        fitted.predict_proba(pd.DataFrame([[0.0] * len(wanted)] * 2, columns=wanted))
+    except Exception as error:  # somebody else's code: whatever it raises, only this model has no scores today
+        raise ValueError(f"{spec.name} {version} cannot score two rows of zeros ({type(error).__name__})") from None
+    return Champion(spec, version, fitted, wanted, models.metadata(spec.name, version))
 
 
 def mark_stale(job: Job, name: str) -> None:
@@ -72,23 +86,47 @@ def mark_stale(job: Job, name: str) -> None:
 
 
 def scores(
-    people: DataFrame, spec: ModelSpec, fitted: Any, wanted: list[str], version: str, snapshot: str
+    people: DataFrame, ready: list[Champion], snapshot: str, decisions: dict[str, Decision] | None = None
 ) -> DataFrame:
-    """One row per eligible person of `people` (gold.features): person_id, model, as_of, score, percentile, version ...
+    """One row per model and person of `people` (gold.features) whom it is asked about, as in ml.scores.
 
-    wanted: the features that `fitted` was trained on.
+    All models in one pass over the people.
     """
-    payload = people.sparkSession.sparkContext.broadcast(cloudpickle.dumps(fitted))
-    eligible = people.where(spec.eligible).select("person_id", "as_of", *wanted)
-    raw = eligible.mapInPandas(predictor(payload, wanted), "person_id string, as_of date, score double")
-    rank = F.percent_rank().over(Window.partitionBy("as_of").orderBy("score", "person_id"))
-    return raw.select(
+    payload = people.sparkSession.sparkContext.broadcast([_scorer(one) for one in ready])
+    flags = [F.expr(one.spec.eligible).alias(asked(one.spec.name)) for one in ready]
+    wanted = dict.fromkeys(name for one in ready for name in one.wanted)
+    rows = people.select("person_id", "as_of", *wanted, *flags)
+    raw = rows.mapInPandas(predictor(payload), OUT)
+    rank = F.percent_rank().over(Window.partitionBy("model", "as_of").orderBy("score", "person_id"))
+    version, chosen = F.lit(None).cast("string"), F.lit(None).cast("boolean")
+    for one in ready:
+        theirs = F.col("model") == one.spec.name
+        version = F.when(theirs, F.lit(one.version)).otherwise(version)
+        chosen = F.when(theirs, selected((decisions or {}).get(one.spec.name))).otherwise(chosen)
+    return raw.withColumn("percentile", rank).select(
         "person_id",
-        F.lit(spec.name).alias("model"),
+        "model",
         "as_of",
         "score",
-        rank.alias("percentile"),
-        F.lit(version).alias("version"),
+        "percentile",
+        chosen.alias("selected"),
+        "reasons",
+        version.alias("version"),
         F.lit(snapshot).alias("snapshot"),
         F.lit(False).alias("stale"),
     )
+
+
+def selected(rule: Decision | None) -> Column:
+    """True for a scored row that is worth acting on; null where the deployment has no rule for the model."""
+    if rule is None:
+        return F.lit(None).cast("boolean")
+    if rule.capacity is None:
+        return F.col("score") >= rule.cost / rule.gain
+    return F.col("percentile") >= 1 - rule.capacity
+
+
+def _scorer(one: Champion) -> Scorer:
+    told = one.memory.get("usual", {})
+    usual = {name: value for name, value in told.items() if name in one.wanted}
+    return Scorer(one.spec.name, one.wanted, cloudpickle.dumps(one.fitted), usual, one.memory.get("cut"))

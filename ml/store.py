@@ -11,6 +11,7 @@ import cloudpickle
 
 from ml.card import card, plots
 from ml.flat import Fitted
+from ml.show import plain
 
 FILE, REPORT, MANIFEST = "model.pkl", "report.json", "manifest.json"
 
@@ -23,11 +24,15 @@ class StoreError(Exception):
 
 def save(kept: Fitted, root: str | Path) -> Path:
     """Write <root>/<name>/ with model, report, model card and plots; no row of anybody. The folder."""
-    folder = Path(root) / kept.name
-    folder.mkdir(parents=True, exist_ok=True)
-    payload = cloudpickle.dumps(kept)
-    (folder / FILE).write_bytes(payload)
-    (folder / REPORT).write_text(json.dumps(kept.report, indent=1))
+    folder, payload = Path(root) / kept.name, cloudpickle.dumps(kept)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / FILE).write_bytes(payload)
+    except OSError as error:
+        raise StoreError(
+            f"{folder}: cannot be written ({type(error).__name__}); name another folder with --models"
+        ) from None
+    (folder / REPORT).write_text(json.dumps(plain(kept.report), indent=1))
     (folder / "card.md").write_text(card(kept.report))
     for name, picture in plots(kept.report).items():
         (folder / f"{name}.png").write_bytes(picture)
@@ -42,7 +47,10 @@ def load(name: str, root: str | Path) -> Fitted:
         there = sorted(path.parent.name for path in Path(root).glob(f"*/{MANIFEST}")) if Path(root).is_dir() else []
         known = f"there are: {', '.join(there)}" if there else "nothing was fitted there yet"
         raise StoreError(f"no model {name!r} in {root}; {known}. Fit it first: cdp model fit {name} --table ...")
-    payload = (folder / FILE).read_bytes()
-    if hashlib.sha256(payload).hexdigest() != json.loads((folder / MANIFEST).read_text())["sha256"]:
+    try:
+        payload, sealed = (folder / FILE).read_bytes(), json.loads((folder / MANIFEST).read_text())["sha256"]
+    except (OSError, ValueError, KeyError):
+        raise StoreError(f"{folder}: the model or its manifest is gone or broken; fit it again") from None
+    if hashlib.sha256(payload).hexdigest() != sealed:
         raise StoreError(f"{folder / FILE}: not the file that was fitted (its SHA-256 differs); it is not loaded")
     return pickle.loads(payload)

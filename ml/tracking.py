@@ -89,6 +89,7 @@ class Registry:
         metrics: dict[str, float],
         files: dict[str, bytes] | None = None,
         metadata: dict | None = None,
+        tries: list[dict] | None = None,
     ) -> str:
         """Keep a fitted classifier with parameters, metrics, files and metadata as challenger; its version.
 
@@ -98,6 +99,7 @@ class Registry:
         with self._reached(f"keep {model}"), mlflow.start_run(experiment_id=self._experiment(), run_name=model):
             mlflow.log_params(params)
             mlflow.log_metrics(metrics)
+            self._log_tries(model, tries or [])
             with tempfile.TemporaryDirectory() as folder:
                 for name, content in (files or {}).items():
                     Path(folder, name).write_bytes(content)
@@ -117,6 +119,22 @@ class Registry:
             self._seal(model, version)
             self.client.set_registered_model_alias(self.registered(model), CHALLENGER, version)
         return version
+
+    def _log_tries(self, model: str, tries: list[dict]) -> None:
+        """A nested run for each try of the tuning: its settings, and its log loss as metric."""
+        for number, one in enumerate(tries):
+            with mlflow.start_run(experiment_id=self._experiment(), run_name=f"{model} try {number}", nested=True):
+                mlflow.log_params({name: value for name, value in one.items() if name != "log_loss"})
+                mlflow.log_metric("log_loss", one["log_loss"])
+
+    def attach(self, model: str, version: str, name: str, content: bytes) -> None:
+        """Keep a file beside a version: in the run that it was registered from. A version without a run keeps none."""
+        with self._reached(f"keep {name} beside {model} version {version}"), tempfile.TemporaryDirectory() as folder:
+            run = self.client.get_model_version(self.registered(model), version).run_id
+            if run:
+                path = Path(folder, Path(name).name)
+                path.write_bytes(content)
+                self.client.log_artifact(run, str(path), str(Path(name).parent))
 
     def _address(self, model: str, version: str) -> str:
         return f"models:/{self.registered(model)}/{version}"
@@ -226,6 +244,6 @@ class Registry:
 
     def log_document(self, name: str, document: dict, params: dict) -> None:
         """Keep a model that is a document (weights as JSON), as a run of its own with the artifact <name>.json."""
-        with mlflow.start_run(experiment_id=self._experiment(), run_name=name):
+        with self._reached(f"keep {name}"), mlflow.start_run(experiment_id=self._experiment(), run_name=name):
             mlflow.log_params(params)
             mlflow.log_dict(document, f"{name}.json")

@@ -2,23 +2,27 @@
 
 from __future__ import annotations
 
-import hashlib
 import json
 from datetime import date, timedelta
+from types import ModuleType
 
-import pandas as pd
+import numpy as np
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from cdp_spark.gold.features import inputs
+from cdp_spark.config.source import Feature
+from cdp_spark.gold.features import Inputs, features, inputs
 from cdp_spark.job import Job
 from ml import drift
 from ml.card import card, curves, plots
-from ml.dataset import Examples, examples, feature_names, labelled
+from ml.dataset import Examples, allowed, examples, feature_names, labelled, record, snapshots
+from ml.decide import decided
 from ml.judge import Verdict, against, judged
 from ml.spec import ModelSpec, applicable
 from ml.tracking import Registry, RegistryError
 from ml.validate import chances
+
+TELLING = 12  # features, by importance, that may be a reason
 
 
 def registry(job: Job) -> Registry:
@@ -47,20 +51,34 @@ def train_due(job: Job, permitted: DataFrame | None = None) -> None:
     if not due:
         job.log("no model is due")
         return
-    frames, people = inputs(job)
-    told = trained_on(job)
-    frames["silver.orders"].persist()  # read once for the features and once a snapshot for the labels
+    told, rows = trained_on(job), inputs(job, past=True)
+    orders = rows.frames["silver.orders"].persist()  # read once for the features and once a snapshot for the labels
+    rows.frames["silver.orders"] = orders
+    known = known_on(job, rows, due, permitted).persist()  # one pass over the sources for all models and snapshots
     for module in due:
-        spec = module.SPEC
-        rows = labelled(module, frames, job.conf.features, people, job.as_of, permitted)
-        found = examples(rows, spec, feature_names(spec, job.conf.features), job.as_of)
-        state = snapshot_id(found)
-        if told.get(spec.name) == state:
+        spec, names = module.SPEC, feature_names(module.SPEC, job.conf.features)
+        found = examples(labelled(module, known, orders, names, job.as_of), spec, names, job.as_of)
+        if told.get(spec.name) == found.id:
             job.log(f"{spec.name}: was trained on this very snapshot before")
             continue
         verdict = judged(module, found, job.conf.base.seed)
-        done.append(keep(job, models, spec, found, verdict, state))
-    frames["silver.orders"].unpersist()
+        job.lake.write("ml.examples", record(found, spec.name, names, job.as_of))
+        done.append(keep(job, models, module, found, verdict))
+        found.rows.unpersist()
+    known.unpersist()
+    orders.unpersist()
+    note(job, done)
+
+
+def known_on(job: Job, rows: Inputs, due: list[ModuleType], permitted: DataFrame | None) -> DataFrame:
+    """Features of everybody who may be learned from, on every date that one of the models wants."""
+    dates = sorted({day for module in due for day in snapshots(module.SPEC, job.as_of)})
+    known = features(rows.frames, job.conf.features, dates, rows.people, rows.households)
+    return allowed(known, job.lake.read("identity.members"), permitted)
+
+
+def note(job: Job, done: list[dict]) -> None:
+    """Rows of ml.trainings in place of those of the same models and day; the other rows of the day stay."""
     if not done:
         return
     others = job.lake.read("ml.trainings").where(F.col("as_of") == F.lit(job.as_of))
@@ -69,13 +87,19 @@ def train_due(job: Job, permitted: DataFrame | None = None) -> None:
     job.lake.write("ml.trainings", trained.unionByName(others), on=job.as_of)
 
 
+def week_is_over(job: Job, table: str) -> bool:
+    """True where a weekly table is due: it has nothing of the last retrain_after_days, or it is of this very day."""
+    day = job.lake.read(table).where(F.col("as_of") <= F.lit(job.as_of)).agg(F.max("as_of").alias("day")).first()["day"]
+    return day is None or day == job.as_of or job.as_of - day >= timedelta(job.conf.base.retrain_after_days)
+
+
 def is_due(job: Job, models: Registry, name: str) -> bool:
-    """True where there is no champion, or its last training is older than retrain_after_days."""
+    """True where there is no champion, or its last training is retrain_after_days old."""
     if models.champion(name) is None:
         return True
     rows = job.lake.read("ml.trainings").where((F.col("model") == name) & (F.col("as_of") <= F.lit(job.as_of)))
     last = rows.agg(F.max("as_of").alias("last")).first()["last"]
-    return last is None or job.as_of - last > timedelta(job.conf.base.retrain_after_days)
+    return last is None or job.as_of - last >= timedelta(job.conf.base.retrain_after_days)
 
 
 def trained_on(job: Job) -> dict[str, str]:
@@ -84,13 +108,13 @@ def trained_on(job: Job) -> dict[str, str]:
     return {row["model"]: row["snapshot_id"] for row in rows.collect()}  # one row a model
 
 
-def keep(job: Job, models: Registry, spec: ModelSpec, found: Examples, verdict: Verdict, state: str) -> dict:
+def keep(job: Job, models: Registry, module: ModuleType, found: Examples, verdict: Verdict) -> dict:
     """Register what was fitted as challenger, promote what passes the gate; the row of ml.trainings."""
-    version = None
+    spec, version = module.SPEC, None
     if verdict.fitted is not None:
         reason = verdict.reason or beside_champion(models, spec, found, verdict, job.conf.base.seed)
         verdict = verdict._replace(reason=reason)
-        version = registered(job, models, spec, found, verdict, state)
+        version = registered(job, models, spec, found, verdict)
     if verdict.reason is None:
         models.passed(spec.name, version)
         models.promote(spec.name, version)
@@ -98,7 +122,7 @@ def keep(job: Job, models: Registry, spec: ModelSpec, found: Examples, verdict: 
         job.log(f"{spec.name}: version {version} is champion, {spec.metric} {value:.3f} (rule {verdict.baseline:.3f})")
     else:
         job.warn(f"{spec.name}: not promoted: {verdict.reason}")
-    return training_row(spec, job.as_of, verdict, version, state)
+    return training_row(spec, job.as_of, verdict, version, found.id)
 
 
 def beside_champion(models: Registry, spec: ModelSpec, found: Examples, verdict: Verdict, seed: int) -> str | None:
@@ -116,67 +140,110 @@ def beside_champion(models: Registry, spec: ModelSpec, found: Examples, verdict:
     return against(chance, verdict.chance, found.holdout, spec.metric, seed)
 
 
-def registered(job: Job, models: Registry, spec: ModelSpec, found: Examples, verdict: Verdict, state: str) -> str:
+def registered(job: Job, models: Registry, spec: ModelSpec, found: Examples, verdict: Verdict) -> str:
     """The version of a fitted model, kept with its card, curves and the bins of what it learned from."""
     params = {"as_of": str(job.as_of), "horizon_days": spec.horizon_days, "seed": job.conf.base.seed,
-              "rows": verdict.rows, "run_id": job.run_id, "snapshot_id": state}  # fmt: skip
+              "rows": verdict.rows, "run_id": job.run_id, "snapshot_id": found.id, **verdict.settings}  # fmt: skip
+    told, truth = report(job, spec, found, verdict), found.holdout["label"].to_numpy(dtype=int)
     metrics = verdict.metrics | {"baseline": verdict.baseline}
     for name, (low, high) in verdict.details["intervals"].items():
         metrics |= {f"{name}_low": low, f"{name}_high": high}
-    told = report(spec, found, verdict)
-    truth = found.holdout["label"].to_numpy(dtype=int)
+    metrics |= {f"decision_{name}": value for name, value in told.get("decision", {}).items()}
     pictures = plots(told) | curves(truth, verdict.chance)
-    files = {"card.md": card(told).encode()} | {f"{name}.png": picture for name, picture in pictures.items()}
-    return models.log(spec.name, verdict.fitted, found.features, params, metrics, files, memory(found, verdict))
+    files = {"card.md": card(told).encode(), "report.json": json.dumps(told, indent=1, default=str).encode()}
+    files |= {f"{name}.png": picture for name, picture in pictures.items()}
+    about = memory(found, verdict)
+    return models.log(spec.name, verdict.fitted, found.features, params, metrics, files, about, verdict.tries)
 
 
-def report(spec: ModelSpec, found: Examples, verdict: Verdict) -> dict:
+def report(job: Job, spec: ModelSpec, found: Examples, verdict: Verdict) -> dict:
     """What the model card tells, in the shape of a flat table's report."""
     rule = f"baseline: the rule {verdict.baseline_rule} alone has {spec.metric} {verdict.baseline:.3f}"
     asked = f"asked about who fits: {spec.eligible}; over {spec.horizon_days} days after {spec.gap_days}"
     judged_by = {"roc_auc": verdict.metrics["roc_auc"], "pr_auc": verdict.metrics["average_precision"],
                  "brier": verdict.metrics["brier"], "log_loss": verdict.details["log_loss"]}  # fmt: skip
-    return {
+    told = {
         "model": spec.name,
         "rows": verdict.rows,
         "base_rate": verdict.positives / verdict.rows,
+        "snapshot_id": found.id,
         "features": found.features,
+        "left_out": left_out(job.conf.features, spec, found.features),
         "holdout": judged_by | verdict.details,
+        "importance": verdict.importance,
+        "tuning": verdict.tries,
         "notes": [asked, rule] + ([f"not promoted: {verdict.reason}"] if verdict.reason else []),
     }
+    if decision := job.conf.base.decisions.get(spec.name):
+        truth = found.holdout["label"].to_numpy(dtype=int)
+        told["decision"] = decided(decision, truth, verdict.chance)
+    return told
+
+
+def left_out(specs: dict[str, Feature], spec: ModelSpec, learned: list[str]) -> dict[str, str]:
+    """Features of the deployment that the model has not learned from, with the reason."""
+    found = {}
+    for name, feature in specs.items():
+        if feature.sensitive:
+            found[name] = "sensitive by declaration"
+        elif name not in learned:
+            chosen = spec.features == "all" or name in spec.features
+            found[name] = "one value only in the training rows" if chosen else "not named by the model"
+    return found
 
 
 def memory(found: Examples, verdict: Verdict) -> dict:
-    """What monitoring compares later days with: bins of the holdout's features and scores, share of positives."""
+    """What later days need: bins of the holdout's features and scores, share of positives; and for reasons, the usual
+    value of the features that matter and the probability that a tenth of the holdout reaches."""
     frame = found.holdout[found.features].assign(**{drift.SCORE: verdict.chance})
     share = verdict.holdout_positives / verdict.holdout_rows
-    return {"bins": drift.frozen(frame), "share": share, "rows": verdict.holdout_rows}
-
-
-def training_row(spec: ModelSpec, as_of: date, verdict: Verdict, version: str | None, state: str) -> dict:
+    usual = {name: float(found.train[name].median()) for name in list(verdict.importance)[:TELLING]}
     return {
-        "as_of": as_of,
-        "model": spec.name,
-        "metric": spec.metric,
-        "value": verdict.metrics.get(spec.metric),
-        "baseline": verdict.baseline,
-        "baseline_rule": verdict.baseline_rule,
-        **{name: verdict.metrics.get(name) for name in ("roc_auc", "average_precision", "brier")},
-        "rows": verdict.rows,
-        "positives": verdict.positives,
-        "holdout_rows": verdict.holdout_rows,
-        "holdout_positives": verdict.holdout_positives,
-        "holdout_on": spec.observed(as_of),
-        "version": version,
-        "promoted": verdict.reason is None,
-        "reason": verdict.reason,
-        "snapshot_id": state,
+        "bins": drift.frozen(frame),
+        "share": share,
+        "rows": verdict.holdout_rows,
+        "usual": {name: value for name, value in usual.items() if value == value},
+        "cut": float(np.quantile(verdict.chance, 0.9)),
     }
 
 
-def snapshot_id(found: Examples) -> str:
-    """Hash of every row that is learned from or judged on: what the model has seen, whatever run brought it there."""
-    digest = hashlib.sha256(",".join(found.features).encode())
-    for part in (found.train, found.holdout):
-        digest.update(pd.util.hash_pandas_object(part, index=False).to_numpy().tobytes())
-    return digest.hexdigest()[:16]
+def training_row(spec: ModelSpec, as_of: date, verdict: Verdict, version: str | None, state: str) -> dict:
+    """The row of ml.trainings of a classifier."""
+    value, counts = verdict.metrics.get(spec.metric), (verdict.rows, verdict.positives)
+    row = training(
+        as_of, spec.name, spec.metric, value, verdict.baseline, verdict.baseline_rule, verdict.reason, *counts
+    )
+    measures = {name: verdict.metrics.get(name) for name in ("roc_auc", "average_precision", "brier")}
+    held = {"holdout_rows": verdict.holdout_rows, "holdout_positives": verdict.holdout_positives}
+    return row | measures | held | {"holdout_on": spec.observed(as_of), "version": version, "snapshot_id": state}
+
+
+def training(
+    as_of: date,
+    model: str,
+    metric: str,
+    value,
+    baseline,
+    rule: str | None,
+    reason: str | None,
+    rows: int,
+    positives: int,
+) -> dict:
+    """A row of ml.trainings of any model; what it does not know of is null."""
+    return {
+        "as_of": as_of,
+        "model": model,
+        "metric": metric,
+        "value": value,
+        "baseline": baseline,
+        "baseline_rule": rule,
+        "roc_auc": None,
+        "average_precision": None,
+        "brier": None,
+        "rows": rows,
+        "positives": positives,
+        "version": None,
+        "promoted": reason is None,
+        "reason": reason,
+        "snapshot_id": None,
+    }

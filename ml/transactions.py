@@ -5,10 +5,12 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from ml.cells import blanked, days, numbers
 from ml.clv import (
     BgNbd,
     ClvError,
     GammaGamma,
+    alike,
     alive,
     bg_nbd,
     customers,
@@ -18,7 +20,6 @@ from ml.clv import (
     holdout,
 )
 from ml.files import TableError, needs
-from ml.table import blanked, days, numbers
 
 CUSTOMER = ("customer_id", "customerid", "customer", "cust_id", "household_id", "user_id", "userid", "client_id", "id")
 DAY = ("date", "day", "order_date", "invoicedate", "invoice_date", "transaction_timestamp", "transaction_date",
@@ -49,13 +50,18 @@ def orders(frame: pd.DataFrame, customer: str | None, day: str | None, amount: s
     who, when = column(frame, customer, CUSTOMER, "customer"), column(frame, day, DAY, "date")
     worth = column(frame, amount, AMOUNT, "amount", needed=False)
     stamps = pd.Timestamp(0) + pd.to_timedelta(np.floor(days(frame[when])), unit="D")
-    value = numbers(frame[worth]).values if worth else pd.Series(0.0, frame.index)
+    read = numbers(frame[worth]) if worth else None
+    value = read.values if read else pd.Series(0.0, frame.index)
+    if read and value.isna().all():
+        raise TableError(f"{worth}: no cell is an amount; name another column with --amount")
     found = pd.DataFrame({"customer": blanked(frame[who]), "day": stamps, "value": value})
     whole = found.dropna(subset=["customer", "day"])
     kept = whole[~(whole["value"] < 0)].fillna({"value": 0.0})
+    unread = int(whole["value"].isna().sum())
     notes = [f"customer {who}, date {when}, amount {worth or 'none: counts alone'}"]
     for count, why in ((len(found) - len(whole), "without customer or date"), (len(whole) - len(kept), "below 0")):
         notes += [f"{count} rows {why} are left out"] if count else []
+    notes += [f"{unread} rows without a finite amount count as purchases of value 0"] if unread else []
     if kept.empty:
         raise TableError(f"no row has a customer in {who} and a date in {when}")
     kept.attrs["notes"] = notes
@@ -95,6 +101,7 @@ def reported(found: pd.DataFrame, until: str, unit_days: float, horizon: int) ->
     if later and spend:
         report["holdout"]["spend"] = _money(model, spend, base, found, cut, ahead / unit_days)
     report["gamma_gamma"] = spend._asdict() if spend else None
+    notes += alike(model) + (alike(spend) if spend else [])
     return report | {"notes": notes + told}, (model, spend)
 
 
@@ -106,7 +113,8 @@ def _spend(model: BgNbd, base: pd.DataFrame, t: float) -> tuple[GammaGamma | Non
     except ClvError as error:
         return None, [f"no values: {error}"]
     known = base[(base["x"] > 0) & base["m"].notna()]
-    together = float(known["x"].corr(known["m"]))
+    alike_all = known["x"].nunique() < 2 or known["m"].nunique() < 2
+    together = 0.0 if alike_all else float(known["x"].corr(known["m"]))
     return found, [f"purchases and their value correlate {together:.2f}; Gamma-Gamma supposes about 0"]
 
 

@@ -10,24 +10,28 @@ from sklearn.base import clone
 from sklearn.model_selection import StratifiedKFold
 
 from cdp_spark.audiences.lift import effects, sample_ratio
+from ml.cells import blanked
 from ml.encode import pipeline
 from ml.flat import Asked, declared, enough, flagged, refused
-from ml.table import LabelError, blanked, labels, typed
+from ml.labels import LabelError, labels
+from ml.table import typed
 from ml.validate import FOLDS, chances, fit
 
 NONE = ("no ", "no_", "no-", "control", "holdout", "none", "untreated", "placebo", "baseline")
 NOT_TREATED = {"no", "0", "0.0", "false", "f", "n"}
-TREATED = "_treated"
+TREATED = "(treated)"  # beside columns of any name
 TOP = 0.3
+MOST_ARMS = 20
 DRAWS = 500
 
 
 def control_arm(arms: pd.Series, wanted: str | None = None) -> tuple[str, str]:
     """(the arm that got nothing, how we know). Raises LabelError where `wanted` is no arm, or there is one arm only."""
     known = sorted(arms.dropna().unique())
-    if len(known) < 2:
-        raise LabelError(f"treatment: {len(known)} arm(s) in the table; an effect needs two")
+    if not 2 <= len(known) <= MOST_ARMS:
+        raise LabelError(f"treatment: {len(known)} arm(s) in the table; an experiment has 2 to {MOST_ARMS}")
     if wanted is not None:
+        wanted = next((arm for arm in known if arm.lower() == wanted.strip().lower()), wanted)
         if wanted not in known:
             raise LabelError(f"no arm {wanted!r}; there are: {', '.join(known)}")
         return wanted, f"{wanted!r} is the control, as told"
@@ -69,21 +73,21 @@ def reported(
     s_learner: one model with the treatment among its columns; t_learner: one model an arm; response: who is likely
     anyhow, the baseline. Raises LabelError as `labels` and `control_arm` do.
     """
-    label, told = labels(frame[asked.label], asked.label, asked.positive)
-    arms = blanked(frame[treatment])
+    told = labels(frame[asked.label], asked.label, asked.positive)
+    label, arms = told.values, blanked(frame[treatment])
     there = (label.notna() & arms.notna()).to_numpy()
     frame, label, arms = frame[there].reset_index(drop=True), label[there], arms[there].astype(str)
     enough(label, asked.least)
     base, how = control_arm(arms, control)
     known = declared(frame.drop(columns=treatment), asked)
     rows = typed(frame, known.kinds)
-    flags = flagged(rows, label.reset_index(drop=True), asked)
+    flags = flagged(rows, label.reset_index(drop=True), asked, known.kinds)
     report = {
         "model": name,
         "status": "judged",
         "rows": len(frame),
         "control": base,
-        "notes": [told, how],
+        "notes": [told.note(asked.label), how],
         "features": known.kinds,
         "left_out": known.left_out,
         "leaks": [flag._asdict() for flag in flags],

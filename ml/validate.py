@@ -28,8 +28,9 @@ class OutOfFold(NamedTuple):
     chance: np.ndarray
 
 
-def repeats(rows: int) -> int:
-    return int(np.clip(ENOUGH // max(rows, 1), *REPEATS))
+def repeats(rows: int, columns: int = 1) -> int:
+    """How often the folds are drawn anew: less often for large tables, and for wide ones."""
+    return int(np.clip(ENOUGH // max(rows * max(columns / 20, 1), 1), *REPEATS))
 
 
 def out_of_fold(

@@ -2,14 +2,22 @@
 
 from __future__ import annotations
 
+import re
+import shutil
 from datetime import date
 
+import numpy as np
 import pytest
 from pyspark.sql import functions as F
 
+from cdp_spark.config.load import ConfError, load
 from cdp_spark.config.source import Feature
-from cdp_spark.gold.features import features, filtered, with_person
+from cdp_spark.gold.features import features, filtered
+from cdp_spark.gold.people import with_person
 from cdp_spark.gold.sums import exact_sum
+from cdp_spark.gold.texts import with_reading
+from ml.texts import MOODS, TOPICS, as_yaml, fitted, tickets, tokens
+from tests.conftest import ROOT
 from tests.tables import table
 
 DAYS = [date(2026, 1, 1), date(2026, 2, 1)]
@@ -99,6 +107,7 @@ def test_future_and_late_known_rows_change_nothing(spark):
 def test_every_shipped_feature_runs(spark, conf, lake):
     tables = {feature.table for feature in conf.features.values()}
     empty = {name: lake.read(name).withColumn("person_id", F.lit("ann")) for name in tables}
+    empty["silver.interactions"] = with_reading(empty["silver.interactions"], conf.texts)
     found = features(empty, conf.features, DAYS[:1], table(spark, PEOPLE))
     assert [(f.name, f.dataType.simpleString()) for f in found.schema.fields][2:] == [
         (name, "double") for name in conf.features
@@ -135,3 +144,64 @@ def test_only_current_members_get_rows(spark):
         shop/user_id:2     | 6
     """)  # fmt: skip
     assert [row["person_id"] for row in with_person(orders, members).collect()] == ["ann"]
+
+
+def test_people_who_live_together_share_a_household_only_while_they_do(spark):
+    homes = table(spark, """
+        household_id string | person_id string | valid_from date | valid_to date
+        h1                  | ann              | 2025-06-01      |
+        h1                  | bob              | 2025-06-01      | 2026-01-15
+    """)  # fmt: skip
+    told = {"table": "silver.orders", "of": "household", "availability": "known_at", "where": "status = 'paid'"}
+    specs = {
+        "home_orders": Feature(aggregate="count(distinct order_id)", default=0, **told),
+        "home_buyers": Feature(aggregate="count(distinct person_id)", default=0, **told),
+        "own_orders": Feature(aggregate="count(distinct order_id)", default=0, **PAID),
+    }
+    found = features(frames(spark), specs, DAYS, table(spark, PEOPLE), homes)
+    got = {(row["person_id"], str(row["as_of"])[5:7]): tuple(row[n] for n in specs) for row in found.collect()}
+    assert got == {
+        ("ann", "01"): (2, 1, 2),
+        ("bob", "01"): (2, 1, 0),
+        ("ann", "02"): (4, 1, 4),
+        ("bob", "02"): (1, 1, 1),
+        ("cyd", "02"): (0, 0, 0),
+    }
+
+
+def test_texts_are_read_in_spark_as_the_model_that_was_trained(spark, conf):
+    told = tickets(40, seed=9)["text"].tolist()
+    told += ["Thank you for the quick delivery, all is well.", "TERRIBLE service, I want my money back!!", "",
+             "12345", None, "é", "Die Lampe kam kaputt an"]  # fmt: skip
+    rows = spark.createDataFrame([(n, text) for n, text in enumerate(told)], "n int, text string")
+    read = {row["n"]: row for row in with_reading(rows, conf.texts).collect()}
+    for number, text in enumerate(told):
+        words = tokens(text or "")
+        if not words:
+            assert read[number]["text_topic"] is None and read[number]["text_mood"] is None
+            continue
+        scores = np.sum([conf.texts.start, *(conf.texts.words[w] for w in words if w in conf.texts.words)], axis=0)
+        upset, _, glad = np.exp(scores[-3:]) / np.exp(scores[-3:]).sum()
+        assert read[number]["text_mood"] == pytest.approx(glad - upset, abs=1e-9)
+        assert read[number]["text_topic"] == conf.texts.topics[int(np.argmax(scores[:-3]))]
+    assert read[40]["text_mood"] > 0.5 and read[40]["text_topic"] == "delivery"
+    assert read[41]["text_mood"] < -0.3
+
+
+def test_the_shipped_weights_are_what_training_gives():
+    assert (ROOT / "conf" / "texts.yml").read_text() == as_yaml(fitted(tickets()))
+    unseen = tickets(300, seed=5)
+    assert set(unseen["topic"]) == set(TOPICS) and set(unseen["mood"]) == set(MOODS)
+
+
+def test_sensitive_and_undeclared_features_are_refused(tmp_path):
+    home = tmp_path / "conf"
+    shutil.copytree(ROOT / "conf", home)
+    age = "age_2: {table: silver.customers, aggregate: max(year(BIRTH_DATE)), availability: known_at}"
+    for line, told in (
+        ("late: {table: silver.orders, aggregate: count(*)}", "late, availability: Field required"),
+        (age, "age_2: it reads birth_date of silver.customers, which is sensitive; add `sensitive: true`"),
+    ):
+        (home / "features.yml").write_text((ROOT / "conf" / "features.yml").read_text() + line + "\n")
+        with pytest.raises(ConfError, match=re.escape(told)):
+            load(home)

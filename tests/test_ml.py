@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from dataclasses import replace
-from datetime import UTC, date, datetime, timedelta
+from datetime import date, timedelta
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -17,18 +17,23 @@ from pyspark.sql import functions as F
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from cdp_spark.cli import main
+from cdp_spark.config.models import Decision
+from cdp_spark.config.source import Feature
 from cdp_spark.gold.features import features, inputs
-from cdp_spark.job import Job
+from cdp_spark.gold.people import with_history
+from cdp_spark.governance.gates import closed
 from ml import judge
-from ml.dataset import HELD_OUT, Examples, examples, labelled, snapshots
+from ml.dataset import HELD_OUT, Examples, allowed, examples, labelled, read_back, snapshots
+from ml.decide import decided
 from ml.models import churn, propensity
-from ml.score import champion, score_all, scores
+from ml.score import Champion, champion, score_all, scores
 from ml.spec import ModelSpec, shipped
 from ml.tracking import Registry, RegistryError
-from ml.train import train_due
+from ml.train import registry, train_due
+from tests.postgres import MISSING, execute, postgres
+from tests.shop import AS_OF, job_on, padded, shop
 from tests.tables import table
 
-AS_OF = date(2026, 2, 1)
 NAMES = ["last_order_days", "orders_365d", "mood"]
 SPEC = ModelSpec(name="toy", eligible="orders_365d > 0", horizon_days=30, metric="roc_auc")
 TOY = SimpleNamespace(SPEC=SPEC, estimator=lambda seed: HistGradientBoostingClassifier(max_iter=30, random_state=seed))
@@ -71,15 +76,30 @@ def test_champion_scores_in_spark_as_in_this_process(spark, models, tmp_path):
     assert wanted == NAMES
     new = people(50, 3).drop(columns="label").assign(person_id=[f"p{i:02}" for i in range(50)])
     frame = spark.createDataFrame(new.replace({np.nan: None})).withColumn("as_of", F.lit(AS_OF))
-    got = scores(frame, SPEC, fitted, wanted, version, "gold.features@0").toPandas().set_index("person_id")
+    usual = {"mood": 0.0, "last_order_days": 60.0}
+    ready = [Champion(SPEC, version, fitted, wanted, {"usual": usual, "cut": 0.5}),
+             Champion(replace(SPEC, name="all", eligible="true"), "7", fitted, wanted, {})]  # fmt: skip
+    both = scores(frame, ready, "gold.features@0", {"toy": Decision(cost=1, gain=4)}).toPandas()
+    everybody = both[both["model"] == "all"]
+    assert len(everybody) == 50 and set(everybody["version"]) == {"7"} and everybody["selected"].isna().all()
+    assert everybody["reasons"].isna().all()  # a model from elsewhere has no memory of what is usual
+    got = both[both["model"] == "toy"].set_index("person_id")
     asked = new[new["orders_365d"] > 0].set_index("person_id")
     expected = pd.Series(verdict.fitted.predict_proba(asked[NAMES])[:, 1], asked.index)
     assert sorted(got.index) == sorted(asked.index) and 0 < len(asked) < 50
     assert np.allclose(got["score"].sort_index(), expected.sort_index(), atol=1e-12)
+    assert (got["selected"].astype(bool) == (got["score"] >= 0.25)).all()
+    assert (got["reasons"].notna() == (got["score"] >= 0.5)).all() and got["reasons"].notna().any()
+    for person, told in got["reasons"].dropna().items():
+        row = new.set_index("person_id").loc[[person], NAMES]
+        drops = {name: got.loc[person, "score"] - fitted.predict_proba(row.assign(**{name: value}))[0, 1]
+                 for name, value in usual.items()}  # fmt: skip
+        best = sorted((name for name in drops if drops[name] >= 0.005), key=lambda name: -drops[name])
+        assert [one.split(" ")[0] for one in told] == best
     ranks = got.sort_values("score")["percentile"]
     assert ranks.iloc[0] == 0 and ranks.iloc[-1] == 1 and ranks.is_monotonic_increasing
     with pytest.raises(ValueError, match="mood"):
-        champion(models, "toy", frame.drop("mood").columns)
+        champion(models, SPEC, frame.drop("mood").columns)
     examples = [path.read_text() for path in (tmp_path / "artifacts").rglob("input_example.json")]
     assert [json.loads(text)["data"] for text in examples] == [[[0.0, 0.0, 0.0]]]  # nobody's row
 
@@ -117,7 +137,7 @@ def test_life_of_champions(models, monkeypatch, capsys, tmp_path):
     assert wanted == NAMES[:2] and theirs.predict_proba(shape).tolist() == [[0.75, 0.25]]
 
     lake = ["--conf", "conf", "--lake", str(tmp_path)]
-    monkeypatch.setattr("ml.cli.registry", lambda *asked: models)
+    monkeypatch.setattr("ml.registry_cli.registry", lambda *asked: models)
     assert cli(monkeypatch, "list", *lake, "--json") == 0
     listed = json.loads(capsys.readouterr().out)["churn"]
     assert [(v["version"], v["aliases"]) for v in listed] == [("3", ["champion"]), ("2", ["challenger"]), ("1", [])]
@@ -216,56 +236,13 @@ def test_labels(spark):
     assert buys == {"in": 1, "gap": 0, "last": 0, "after": 0, "dropped": 0, "new": 1}
 
 
-def shop(spark, lake, n=600, seed=5):
-    """Write orders of `n` people over two years, each with a rate and an end, their members and profiles."""
-    rng = np.random.default_rng(seed)
-    rate, end = rng.gamma(1.2, 1 / 40, n), 730 - rng.exponential(500, n) * (rng.random(n) < 0.6)
-    who, day = np.nonzero(rng.random((n, 730)) < rate[:, None] * (np.arange(730)[None, :] < end[:, None]))
-    moment = pd.Timestamp(AS_OF) - pd.to_timedelta(730 - day, "D") + pd.Timedelta("10h")
-    keys = [f"shop|user_id:{i}" for i in who]
-    pdf = pd.DataFrame(
-        {
-            "source": "shop",
-            "record_id": [f"o{i}" for i in range(len(who))],
-            "subject_key": keys,
-            "event_time": moment,
-            "known_at": moment + pd.Timedelta("1h"),
-            "amount": rng.gamma(2, 20, len(who)),
-        }
-    )
-    orders = spark.createDataFrame(pdf).selectExpr("*", f"date'{AS_OF}' - interval 1 day as ingest_date")
-    given = {"landing": F.lit(1).cast("bigint"), "deleted": F.lit(False), "order_id": F.col("record_id"),
-             "quantity": F.lit(1.0), "currency": F.lit("GBP"), "status": F.lit("paid"), "category": F.lit("tea"),
-             "ingest_date": F.col("ingest_date").cast("date")}  # fmt: skip
-    orders = padded(orders.withColumns(given), lake, "silver.orders")
-    lake.write("silver.orders", orders, on=AS_OF - timedelta(1))
-    ids = pd.DataFrame(
-        {"subject_key": [f"shop|user_id:{i}" for i in range(n)], "person_id": [f"p{i}" for i in range(n)]}
-    )
-    seen = {"source": F.lit("shop"), "record_id": F.col("subject_key"), "valid_from": F.lit(date(2024, 1, 1))}
-    members = spark.createDataFrame(ids).withColumns(seen)
-    lake.write("identity.members", padded(members, lake, "identity.members"))
-    start = F.lit(date(2024, 1, 1)).cast("timestamp")
-    known = {"sources": F.array(F.lit("shop")), "records": F.lit(1), "first_seen": start, "last_seen": start}
-    lake.write("gold.profiles", padded(members.select("person_id").withColumns(known), lake, "gold.profiles"))
-
-
-def padded(frame, lake, name):
-    wanted = lake.read(name).schema.fields
-    missing = {f.name: F.lit(None).cast(f.dataType) for f in wanted if f.name not in frame.columns}
-    return frame.withColumns(missing).select(*(f.name for f in wanted))
-
-
-def job_on(spark, lake, conf):
-    return Job(spark, lake, conf, "conf", "local", AS_OF - timedelta(1), datetime.now(UTC), "r1", "drops", "exports")
-
-
 def test_from_silver_to_scores(spark, lake, conf, monkeypatch):
     monkeypatch.setattr(judge, "baseline", lambda examples, metric: ("last_order_days", 0.0))  # all are promoted
     shop(spark, lake)
     job = job_on(spark, lake, conf)
-    frames, everybody = inputs(job)
-    lake.write("gold.features", features(frames, conf.features, [AS_OF], everybody), on=AS_OF)
+    known = inputs(job)
+    everybody = known.people
+    lake.write("gold.features", features(known.frames, conf.features, [AS_OF], everybody, known.households), on=AS_OF)
     score_all(job)
     assert len(job.warnings) == len(shipped()) and not lake.exists("ml.scores")  # no champion, no scores
 
@@ -279,6 +256,7 @@ def test_from_silver_to_scores(spark, lake, conf, monkeypatch):
     job.warnings.clear()
     train_due(job)  # not due again on the same day
     assert lake.version("ml.trainings") == version and job.warnings == []
+    what_was_learned_from_is_kept(job, trainings)
 
     score_all(job, permitted=everybody.where("person_id < 'p5'"))
     found = lake.read("ml.scores").where("model = 'churn'").toPandas()
@@ -302,6 +280,25 @@ def test_from_silver_to_scores(spark, lake, conf, monkeypatch):
     assert len(kept) == len(found) and kept["stale"].all()
 
 
+def what_was_learned_from_is_kept(job, trainings: dict) -> None:
+    """The MLflow run names the training set, the set is there, and no sensitive feature is in it."""
+    models = registry(job)
+    for name, row in trainings.items():
+        run = models.client.get_run(models.client.get_model_version(models.registered(name), "1").run_id)
+        kept = job.lake.read("ml.examples").where(F.col("model") == name)
+        again = read_back(kept, run.data.params["snapshot_id"], ["last_order_days"])
+        assert run.data.params["snapshot_id"] == row["snapshot_id"]
+        assert (again["part"] == "train").sum() == row["rows"] and len(again) == row["rows"] + row["holdout_rows"]
+        assert kept.where("map_contains_key(features, 'age_years')").isEmpty()
+        names = {one.path for one in models.client.list_artifacts(run.info.run_id, "report")}
+        files = ("card.md", "roc.png", "precision_recall.png", "calibration.png", "lift.png")
+        assert {f"report/{file}" for file in files} <= names
+        tries = models.client.search_runs([run.info.experiment_id], f"tags.mlflow.parentRunId = '{run.info.run_id}'")
+        assert len(tries) == 3 and all("log_loss" in one.data.metrics for one in tries)
+        card = Path(mlflow.artifacts.download_artifacts(run_id=run.info.run_id, artifact_path="report/card.md"))
+        assert "- age_years: sensitive by declaration" in card.read_text()
+
+
 def test_what_was_not_good_enough_is_not_registered_twice_in_a_rerun(spark, lake, conf, monkeypatch):
     monkeypatch.setattr(judge, "baseline", lambda examples, metric: ("last_order_days", 2.0))  # nobody is that good
     shop(spark, lake)
@@ -316,8 +313,8 @@ def test_what_was_not_good_enough_is_not_registered_twice_in_a_rerun(spark, lake
 
 def test_late_rows_change_no_training_row_and_nobody_is_in_both_parts(spark, lake, conf):
     shop(spark, lake, n=150)
-    frames, everybody = inputs(job_on(spark, lake, conf))
-    frames = {name: frame.localCheckpoint() for name, frame in frames.items()}
+    known = inputs(job_on(spark, lake, conf), past=True)
+    frames = {name: frame.localCheckpoint() for name, frame in known.frames.items()}
     specs = {name: conf.features[name] for name in ("last_order_days", "orders_365d", "visit_days_90d")}
     small = [SimpleNamespace(SPEC=replace(m.SPEC, features=tuple(specs)), label=m.label) for m in (churn, propensity)]
     orders = frames["silver.orders"]
@@ -326,12 +323,16 @@ def test_late_rows_change_no_training_row_and_nobody_is_in_both_parts(spark, lak
     )
     future = orders.withColumn("event_time", F.expr(f"timestamp'{AS_OF}' + interval 1 day"))
     more = frames | {"silver.orders": orders.unionByName(late).unionByName(future)}
+    dates = sorted({day for model in small for day in snapshots(model.SPEC, AS_OF)})
+
+    def learned_from(rows: dict, model) -> pd.DataFrame:
+        frame = features(rows, specs, dates, known.people, known.households)
+        return labelled(model, frame, rows["silver.orders"], list(specs), AS_OF).toPandas()
+
     for model in small:
-        before = labelled(model, frames, specs, everybody, AS_OF).toPandas()
-        after = labelled(model, more, specs, everybody, AS_OF).toPandas()
         order = ["person_id", "as_of"]
-        left, right = (f.sort_values(order, ignore_index=True) for f in (before, after))
-        pd.testing.assert_frame_equal(left, right)
+        before, after = (learned_from(rows, model).sort_values(order, ignore_index=True) for rows in (frames, more))
+        pd.testing.assert_frame_equal(before, after)
         newest = snapshots(model.SPEC, AS_OF)[0]
         held = set(before[(before["as_of"] == newest) & (before["fold"] == HELD_OUT)]["person_id"])
         rows = spark.createDataFrame(before)
@@ -339,3 +340,112 @@ def test_late_rows_change_no_training_row_and_nobody_is_in_both_parts(spark, lak
         learned = before[(before["as_of"] < newest) & (before["fold"] != HELD_OUT)]
         assert len(parts.train) == len(learned) and len(parts.holdout) == len(held)
         assert not held & set(learned["person_id"]) and "person_id" not in parts.train
+
+
+MERGED = """
+    subject_key string | person_id string | valid_from date | valid_to date
+    crm/1              | ann              | 2025-06-01      |
+    web/9              | bob              | 2025-06-01      | 2025-12-15
+    web/9              | ann              | 2025-12-15      |
+    crm/2              | cyd              | 2025-06-01      | 2026-01-10
+"""
+
+
+def test_a_merge_known_after_the_cut_off_does_not_leak(spark):
+    orders = table(spark, """
+        subject_key string | status string | event_time timestamp | known_at timestamp
+        crm/1              | paid          | 2025-09-01 10:00:00  | 2025-09-01 11:00:00
+        web/9              | paid          | 2025-09-20 10:00:00  | 2025-09-20 11:00:00
+        web/9              | paid          | 2025-11-20 10:00:00  | 2025-11-20 11:00:00
+        crm/2              | paid          | 2025-09-20 10:00:00  | 2025-09-20 11:00:00
+    """)  # fmt: skip
+    members, day = table(spark, MERGED), date(2025, 10, 1)
+    seen = members.select("subject_key").distinct().selectExpr("*", "timestamp'2025-05-01' as first_seen")
+    rows, people = with_history(orders, members), with_history(seen, members)
+    spec = Feature(table="silver.orders", aggregate="count(*)", availability="known_at", default=0)
+    known = features({"silver.orders": rows}, {"n": spec}, [day, AS_OF], people)
+    found = {(row["person_id"], row["as_of"]): row["n"] for row in known.collect()}
+    assert found == {("ann", day): 1, ("bob", day): 1, ("cyd", day): 1, ("ann", AS_OF): 3}
+    # the label of October belongs to bob, who it was then, not to ann, who it turned out to be; permission is today's
+    toy = SimpleNamespace(SPEC=replace(churn.SPEC, eligible="n > 0"), label=churn.label)
+    snapshot = toy.SPEC.observed(AS_OF)
+    assert snapshot > day
+    known = features({"silver.orders": rows}, {"n": spec}, [snapshot], people)
+    labels = labelled(toy, known, rows, ["n"], AS_OF).select("person_id", "label").collect()
+    assert dict(map(tuple, labels)) == {"ann": 1, "bob": 0, "cyd": 1}
+    yes = spark.createDataFrame([("ann",)], "person_id string")
+    assert {row["person_id"] for row in allowed(known, members, yes).collect()} == {"ann", "bob"}
+    assert allowed(known, members, yes.where("false")).collect() == []
+
+
+@pytest.mark.skipif(MISSING, reason="no PostgreSQL programs here (initdb, pg_ctl)")
+def test_the_registry_lives_in_postgresql_as_well(tmp_path):
+    found = toy(400, 200)
+    fitted = TOY.estimator(1).fit(found.train[NAMES], found.train["label"])
+    with postgres() as port:
+        execute(port, "CREATE DATABASE mlflow")
+        models = Registry(f"postgresql+pg8000://cdp@127.0.0.1:{port}/mlflow", str(tmp_path / "artifacts"), "shop")
+        version = models.log("churn", fitted, NAMES, {"snapshot_id": "s1"}, {"roc_auc": 0.7}, tries=[{"log_loss": 0.5}])
+        models.passed("churn", version)
+        models.promote("churn", version)
+        models.attach("churn", version, "monitoring/2026-02-01.png", b"png")
+        again = Registry(models.uri, models.artifacts, "shop")
+        kept, wanted = again.load("churn", again.champion("churn"))
+        rows = found.holdout[NAMES]
+        assert wanted == NAMES and np.array_equal(kept.predict_proba(rows), fitted.predict_proba(rows))
+        run = again.client.get_run(again.client.get_model_version("shop-churn", version).run_id)
+        assert run.data.params["snapshot_id"] == "s1"
+        pictures = again.client.list_artifacts(run.info.run_id, "monitoring")
+        assert [one.path for one in pictures] == ["monitoring/2026-02-01.png"]
+    with pytest.raises(RegistryError, match=f"127.0.0.1:{port}/mlflow: cannot ask for the champion"):
+        again.champion("churn")
+
+
+def test_a_registry_that_is_away_leaves_old_scores_as_stale_and_trains_nothing(spark, lake, conf, tmp_path):
+    shop(spark, lake, n=60)
+    away = conf.model_copy(update={"env": conf.env.model_copy(update={"mlflow_uri": "http://127.0.0.1:9"})})
+    job = job_on(spark, lake, away)
+    day = AS_OF - timedelta(3)
+    old = {"model": F.lit("churn"), "as_of": F.lit(day), "score": F.lit(0.5), "percentile": F.lit(0.5),
+           "version": F.lit("1"), "snapshot": F.lit("s"), "stale": F.lit(False)}  # fmt: skip
+    known = inputs(job).people
+    lake.write("ml.scores", padded(known.select("person_id").withColumns(old), lake, "ml.scores"), on=day)
+    found = features(inputs(job).frames, conf.features, [AS_OF], known)
+    lake.write("gold.features", found, on=AS_OF)
+    train_due(job)
+    score_all(job)
+    assert not lake.exists("ml.trainings")
+    assert len(job.warnings) == 3 and all("127.0.0.1:9" in told for told in job.warnings)
+    kept = lake.read("ml.scores").toPandas()
+    assert len(kept) == 60 and kept["stale"].all() and set(kept["as_of"]) == {day}
+
+
+def test_the_gate_behind_scoring_closes_on_alarms_of_scores_and_labels_where_it_is_asked_to(spark, lake, conf):
+    told = table(spark, """
+        model string | kind string | name string | alarm boolean
+        churn        | score       | score       | true
+        churn        | feature     | orders_30d  | true
+        propensity   | label       | of day      | true
+        propensity   | realised    | tenth 1     | false
+    """)  # fmt: skip
+    given = {"as_of": F.lit(AS_OF), "version": F.lit("1"), "rows": F.lit(100).cast("bigint")}
+    lake.write("ml.monitoring", padded(told.withColumns(given), lake, "ml.monitoring"), on=AS_OF)
+    assert closed(job_on(spark, lake, conf), "score") == []  # nobody asked
+    for most, lines in ((2, 0), (1, 1), (0, 1)):
+        gates = conf.base.gates.model_copy(update={"drift_alarms_max": most})
+        strict = conf.model_copy(update={"base": conf.base.model_copy(update={"gates": gates})})
+        why = closed(job_on(spark, lake, strict), "score")
+        assert len(why) == lines and (not why or "churn score, propensity label" in why[0])
+
+
+def test_decisions_by_cost_and_by_capacity():
+    truth, chance = np.array([1, 0, 1, 0, 0, 0, 1, 0, 0, 0]), np.linspace(0.95, 0.05, 10)
+    by_cost = decided(Decision(cost=2, gain=4), truth, chance)
+    assert by_cost["threshold"] == 0.5 and by_cost["share"] == 0.5
+    assert by_cost["precision"] == 0.4 and by_cost["recall"] == pytest.approx(2 / 3)
+    assert by_cost["profit_per_row"] == pytest.approx((2 * 4 - 5 * 2) / 10)
+    some = decided(Decision(capacity=0.3), truth, chance)
+    assert some["share"] == 0.3 and some["recall"] == pytest.approx(2 / 3) and "profit_per_row" not in some
+    for wrong in ({}, {"capacity": 0.1, "cost": 1}, {"cost": 1}, {"cost": 2, "gain": 1}):
+        with pytest.raises(ValueError, match="capacity|gain"):
+            Decision(**wrong)

@@ -15,9 +15,13 @@ from sklearn.metrics import average_precision_score, brier_score_loss, log_loss,
 
 from cdp_spark.cli import main
 from ml import drift, gates
-from ml.files import read_table
+from ml.cells import days, numbers
+from ml.files import TableError, read_table
+from ml.flat import people, told_by_words
+from ml.labels import LabelError, held_out, labels
 from ml.measures import calibration, deciles, drawn, measured
-from ml.table import LabelError, days, labels, numbers, schema, typed
+from ml.show import plain
+from ml.table import schema, typed
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "ml"
 
@@ -73,7 +77,8 @@ def files(tmp_path_factory):
 def test_a_messy_table_is_fitted_and_a_held_out_one_judged(files, tmp_path, monkeypatch, capsys):
     models = ["--models", tmp_path / "m", "--json"]
     code, out, _ = run(monkeypatch, capsys, "fit", "leaving", "--table", files / "comma.csv", "--label", "left",
-                       "--id", "account no", "--time", "joined", "--repeats", "1", *models)  # fmt: skip
+                       "--id", "account no", "--time", "joined", "--repeats", "1", "--cost", "1", "--gain", "4",
+                       *models)  # fmt: skip
     report = json.loads(out)
     assert code == 0 and report["status"] == "fitted" and report["leaks"] == []
     assert report["features"] == {
@@ -89,6 +94,7 @@ def test_a_messy_table_is_fitted_and_a_held_out_one_judged(files, tmp_path, monk
     assert any("infinite" in note for note in report["notes"])
     found = report["cross_validation"]
     assert 0.65 < found["roc_auc"] < 0.9 and found["intervals"]["roc_auc"][0] < found["roc_auc"]
+    assert report["decision"]["threshold"] == 0.25 and 0 < report["decision"]["profit_per_row"] < 3
     assert len(found["deciles"]) == 10 and found["deciles"][-1]["captured"] == pytest.approx(1)
     assert report["time_split"]["test_rows"] > 200 and not report["time_split"]["drift"]["alarm"]
     folder = tmp_path / "m" / "leaving"
@@ -101,6 +107,15 @@ def test_a_messy_table_is_fitted_and_a_held_out_one_judged(files, tmp_path, monk
     assert code == 0 and abs(later["roc_auc"] - found["roc_auc"]) < 0.06 and not later["drift"]["alarm"]
     kept = pd.read_csv(tmp_path / "scores.csv")
     assert list(kept) == ["account no", "score"] and len(kept) == 600
+    other = shop(600, seed=1).assign(left=lambda t: (t["left"] == "Yes").astype(int), plan="ultra", more=1)
+    other.to_csv(tmp_path / "other.csv", index=False, sep=";")
+    code, out, _ = run(monkeypatch, capsys, "evaluate", "leaving", "--table", tmp_path / "other.csv", *models)
+    again = json.loads(out)
+    assert code == 0 and again["positives"] == later["positives"] and "plan has drifted" in again["drift"]["reasons"][0]
+    assert any("600 rows of categories" in note for note in again["notes"]) and any("more" in n for n in again["notes"])
+    other.drop(columns="spend").to_csv(tmp_path / "other.csv", index=False)
+    code, out, err = run(monkeypatch, capsys, "evaluate", "leaving", "--table", tmp_path / "other.csv", *models)
+    assert (code, out) == (3, "") and "lacks spend" in err
     (folder / "model.pkl").write_bytes((folder / "model.pkl").read_bytes() + b"x")
     code, _, err = run(monkeypatch, capsys, "evaluate", "leaving", "--table", files / "later.csv", *models)
     assert code == 2 and "SHA-256" in err
@@ -115,7 +130,12 @@ def test_bad_calls_end_in_words(files, tmp_path, monkeypatch, capsys):
         (["fit", "x", "--table", table, "--label", "country"], 3, "nothing can be learned"),
         (["fit", "x", "--table", table, "--label", "city"], 3, "--positive"),
         (["fit", "x", "--table", table, "--label", "city", "--positive", "town 3"], 3, "positives"),
-        (["lift", "--table", table, "--arm", "country", "--outcome", "left"], 3, "needs two"),
+        (["lift", "--table", table, "--arm", "country", "--outcome", "left"], 3, "2 to 20"),
+        (["fit", "x", "--table", table, "--label", "left", "--cost", "3", "--gain", "2"], 2, "a larger --gain"),
+        (["fit", "../x", "--table", table, "--label", "left"], 2, "letters, digits"),
+        (["fit", "x", "--table", table, "--label", "left", "--id", "left"], 2, "another column as well"),
+        (["fit", "x", "--table", table, "--label", "left", "--allow", "zz"], 2, "no column zz"),
+        (["clv", "--transactions", table, "--until", "2024-06-30", "--unit-days", "0"], 2, "range"),
         (["clv", "--transactions", table, "--until", "2024-06-30"], 2, "--customer"),
     ]:
         got, _, err = run(monkeypatch, capsys, *words)
@@ -145,7 +165,7 @@ def leaky() -> pd.DataFrame:
 def test_each_leak_is_named_by_its_gate():
     frame = leaky()
     known = schema(frame.drop(columns="left"))
-    label, _ = labels(frame["left"], "left")
+    label = labels(frame["left"], "left").values
     flags = {flag.column: flag.gate for flag in gates.leaks(typed(frame, known.kinds), label, list(known.kinds))}
     assert flags == {
         "reason": "null_pattern", "closing": "single_feature", "state": "one_class_category",
@@ -196,8 +216,28 @@ def test_a_leak_refuses_and_drop_leaks_goes_on(tmp_path, monkeypatch, capsys):
     ],
 )  # fmt: skip
 def test_labels_of_every_spelling(cells, ones):
-    found, _ = labels(pd.Series(cells), "y")
+    found = labels(pd.Series(cells), "y").values
     assert found.sum() == ones and found.isna().sum() == pd.Series(cells).isna().sum()
+
+
+@pytest.mark.parametrize(
+    ("cells", "wanted"),
+    [
+        (["yes", "No", None], [1, 0, None]), ([1, 0, 1], [1, 0, 1]), (["TRUE", "false"], [1, 0]),
+        (["No", "No"], [0, 0]), ([None, None], [None, None]), (["1.0", "0.0"], [1, 0]),
+    ],
+)  # fmt: skip
+def test_a_later_tables_label_is_understood_in_another_spelling(cells, wanted):
+    found = held_out(pd.Series(cells), "y", "yes", ["no"])
+    assert [None if one != one else one for one in found] == wanted
+
+
+def test_a_label_that_the_fit_did_not_know_is_refused_and_not_counted_as_no():
+    with pytest.raises(LabelError, match="1 values that the fit did not know, such as 'maybe'"):
+        held_out(pd.Series(["yes", "maybe", "no"]), "y", "yes", ["no"])
+    with pytest.raises(LabelError, match="'1'"):
+        held_out(pd.Series(["1", "0"]), "y", "gone", ["here"])
+    assert held_out(pd.Series(["gold", "silver"]), "y", "gold", ["silver", "none"]).tolist() == [1, 0]
 
 
 def test_no_positives_and_one_class_are_told_apart():
@@ -214,6 +254,72 @@ def test_cells_become_numbers_and_days():
     for text in ("2024-02-03", "03/02/2024", "20240203", "2024-02-03T05:00:00Z"):
         mates = pd.Series([text, "25/01/2024" if "/" in text else text])
         assert int(days(mates)[0]) == 19756, text
+
+
+def test_a_comma_is_what_most_of_its_column_say():
+    for cells, wanted in [
+        (["1,234", "12,345.50"], [1234, 12345.5]), (["1.234,50", "1.234"], [1234.5, 1234]),
+        (["1,234", "2,345"], [1234, 2345]),
+        (["12,5", "3,25", "1"], [12.5, 3.25, 1]), (["1e5", "-1.5E3", "$7"], [1e5, -1500, 7]),
+    ]:  # fmt: skip
+        assert numbers(pd.Series(cells)).values.tolist() == wanted
+    words = pd.Series(["5", "6", "7", "8"] * 20 + ["closed"] * 20)  # a few words beside numbers are no numbers
+    assert schema(pd.DataFrame({"a": words})).kinds == {"a": "number"}
+    assert schema(pd.DataFrame({"a": [*words, *(f"w{n}" for n in range(30))]})).kinds == {"a": "category"}
+    for text in ("05-Mar-2024", "Mar 5, 2024", "05-03-2024", "2024-03"):
+        assert schema(pd.DataFrame({"a": [text, text.replace("5", "6").replace("-03", "-04")]})).kinds == {"a": "date"}
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"", "cannot be read"), (b"a,b\n", "no rows"), (b"a,a\n1,2\n", "columns a stand there twice"),
+        (b"a,b\n1,2,3\n", "the header names 2 columns, but the first row has 3"), (b"a,b\n1,2\n1,2,3\n", "ParserError"),
+        (b"PAR1xxxx", "ArrowInvalid"), (b"\x1f\x8bxx", "cannot be read"),
+    ],
+)  # fmt: skip
+def test_a_broken_file_is_told_and_no_cell_is_shifted(content, told, tmp_path):
+    (tmp_path / "t.csv").write_bytes(content)
+    with pytest.raises(TableError, match=told):
+        read_table(tmp_path / "t.csv")
+
+
+def test_files_of_other_programs_say_the_same(tmp_path):
+    text = "a;b\nä;1\n"
+    for number, content in enumerate((
+        text.encode(), text.encode("latin-1"), text.encode("utf-16"), b"\xef\xbb\xbf" + text.encode(),
+        text.replace("\n", "\r\n").encode(), ("sep=;\n" + text).encode(), ("\n\n" + text).encode(),
+        text.replace("\n", ";\n").encode(), text.replace("\n", "\r").encode(),
+    )):  # fmt: skip
+        (tmp_path / "t.csv").write_bytes(content)
+        found = read_table(tmp_path / "t.csv")
+        assert found[["a", "b"]].to_dict("list") == {"a": ["ä"], "b": ["1"]}, number
+    nested = pd.DataFrame({"a": [[1, 2], None], "b": [{"x": 1}, {"x": 2}]})
+    nested.to_parquet(tmp_path / "t.parquet")
+    assert read_table(tmp_path / "t.parquet")["a"].tolist()[0].startswith("[1")
+
+
+def test_a_person_without_an_id_is_nobody_elses_row():
+    assert people(pd.Series(["a", "b", None, " "])) is None
+    found = people(pd.Series(["a", "a", "b", "c", "d", None, None]))
+    assert found.tolist()[:3] == [0, 0, 1] and found.nunique() == 6
+    with pytest.raises(LabelError, match="2 different people; 5 folds"):
+        people(pd.Series(["a", "a", "b"]))
+
+
+def test_words_that_know_the_answer_are_flagged():
+    rng = np.random.default_rng(1)
+    words = [" ".join(rng.choice(["late", "good", "again", "price"], 5)) for _ in range(300)]
+    label = pd.Series(rng.integers(0, 2, 300).astype(float))
+    telling = [f"{text} account closed" if one else text for text, one in zip(words, label, strict=True)]
+    assert told_by_words(pd.DataFrame({"note": words}), label, 1) is None
+    flag = told_by_words(pd.DataFrame({"note": telling}), label, 1)
+    assert (flag.gate, flag.column) == ("single_feature", "note") and "its words alone" in flag.why
+
+
+def test_json_holds_no_nan():
+    found = plain({"a": float("nan"), "b": [1.0, float("inf")], 3: {"c": -float("inf")}})
+    assert found == {"a": None, "b": [1.0, None], "3": {"c": None}}
 
 
 def test_ids_and_running_numbers_are_left_out_but_measures_are_not():
@@ -282,7 +388,7 @@ def test_known_leaks_of_a_real_table_and_silence_on_honest_ones():
     }
     for name, (column, wanted) in cases.items():
         frame = read_table(shared(name))
-        label, _ = labels(frame[column], column)
+        label = labels(frame[column], column).values
         known = schema(frame.drop(columns=column))
         flags = gates.leaks(typed(frame, known.kinds), label, list(known.kinds))
         assert {flag.column for flag in flags} == wanted, name

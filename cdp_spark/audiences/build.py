@@ -8,10 +8,10 @@ from typing import NamedTuple
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
-from cdp_spark.audiences.candidates import candidates
+from cdp_spark.audiences.candidates import candidates, newest
 from cdp_spark.audiences.limits import bought, capped, contacts, order, suppressed
 from cdp_spark.audiences.members import INSIDE, funnel, judged
-from cdp_spark.config.cross import model_names
+from cdp_spark.config.cross import WEEKLY, model_names
 from cdp_spark.governance.consent import consent_state, consented
 from cdp_spark.job import Job
 
@@ -47,7 +47,14 @@ def profiled(job: Job) -> DataFrame | None:
 def wide(job: Job, max_age_days: int) -> DataFrame:
     """`candidates` of this lake as of the run."""
     profiles, features, scores = (job.lake.read(name) for name in ("gold.profiles", "gold.features", "ml.scores"))
-    return candidates(profiles, features, scores, job.as_of, max_age_days, model_names())
+    found = candidates(profiles, features, scores, job.as_of, max_age_days, model_names())
+    for name, columns in WEEKLY.items():
+        if job.lake.exists(name):
+            found = found.join(newest(job.lake.read(name), job.as_of, columns), "person_id", "left")
+        else:
+            kinds = job.lake.contract(name).columns
+            found = found.withColumns({one: F.lit(None).cast(kinds[one].type) for one in columns})
+    return found
 
 
 def build(job: Job) -> Built:

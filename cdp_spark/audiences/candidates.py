@@ -8,6 +8,8 @@ from datetime import date, timedelta
 from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
+WEEKLY_DAYS = 35  # after which a value or a segment is too old to choose by
+
 
 def candidates(
     profiles: DataFrame, features: DataFrame, scores: DataFrame, as_of: date, max_age_days: int, models: Iterable[str]
@@ -19,6 +21,13 @@ def candidates(
     known = features.where(F.col("as_of") == F.lit(as_of)).drop("as_of")
     wide = profiles.join(known, "person_id", "left")
     return wide.join(fresh(scores, as_of, max_age_days, models), "person_id", "left")
+
+
+def newest(rows: DataFrame, as_of: date, columns: Iterable[str]) -> DataFrame:
+    """person_id and `columns` of a weekly table, as of its newest day in the WEEKLY_DAYS before `as_of`, if any."""
+    recent = rows.where(F.col("as_of").between(F.lit(as_of - timedelta(days=WEEKLY_DAYS)), F.lit(as_of)))
+    best = recent.agg(F.max("as_of").alias("as_of"))
+    return recent.join(F.broadcast(best), "as_of", "left_semi").select("person_id", *columns)
 
 
 def fresh(scores: DataFrame, as_of: date, max_age_days: int, models: Iterable[str]) -> DataFrame:

@@ -12,11 +12,17 @@ from pathlib import Path
 import sqlglot
 from sqlglot import exp
 
+from cdp_spark.config.contract import Table
 from cdp_spark.config.load import unknown
 from cdp_spark.config.models import Conf
-from cdp_spark.config.source import RECORD, Source
+from cdp_spark.config.source import RECORD, Feature, Source
 
 GIVEN = {"source", "record_id", "subject_key", "event_time", "known_at", "ingest_date", "landing", "deleted", "extra"}
+WEEKLY = {  # what weekly steps know of a person, by table
+    "ml.values": ("p_alive", "expected_orders", "expected_value", "clv"),
+    "ml.segments": ("rfm_tier", "cluster"),
+}
+TEXT = {"text_topic", "text_mood"}  # what cdp_spark/gold/texts.py adds to rows with a text
 BEFORE_SOURCE = {"_file", "_ingest_date"}
 
 
@@ -89,10 +95,11 @@ def model_names() -> list[str]:
 
 
 def audience_columns(conf: Conf) -> dict[str, str]:
-    """What an audience's condition may read, with types: profile, features, score and percentile of each model."""
+    """What an audience's condition may read, with types: profile, features, scores, percentiles, WEEKLY."""
     scores = {f"{name}_{what}": "double" for name in model_names() for what in ("score", "percentile")}
+    weekly = {one: conf.tables[name].columns[one].type for name, columns in WEEKLY.items() for one in columns}
     tables = (conf.tables["gold.profiles"].columns, conf.tables["gold.features"].columns)
-    return {name: column.type for columns in tables for name, column in columns.items()} | scores
+    return {name: column.type for columns in tables for name, column in columns.items()} | scores | weekly
 
 
 def _source(conf: Conf, where: str, source: Source) -> list[str]:
@@ -133,11 +140,23 @@ def _features(conf: Conf, root: Path) -> list[str]:
             known = {n for n, t in conf.tables.items() if "known_at" in t.columns}
             found.append(unknown(f"{where}, table", "table with known_at", feature.table, known))
             continue
+        columns = {*table.columns, "as_of", "person_id", *(TEXT if conf.texts and "text" in table.columns else ())}
         for key in ("aggregate", "where"):
             if sql := getattr(feature, key):
-                known = {*table.columns, "as_of"}
-                found += sql_problems(f"{where}, {key}", sql, known, of_rows=key == "aggregate")
+                found += sql_problems(f"{where}, {key}", sql, columns, of_rows=key == "aggregate") or _unsaid(
+                    where, feature, table, sql
+                )
     return found
+
+
+def _unsaid(where: str, feature: Feature, table: Table, sql: str) -> list[str]:
+    """A feature made of a sensitive column must say so: models learn from none of them."""
+    read = {name.lower() for name in columns_of(sql)}
+    named = {name for name, column in table.columns.items() if column.pii == "sensitive" and name in read}
+    if not named or feature.sensitive:
+        return []
+    told = f"it reads {', '.join(sorted(named))} of {feature.table}, which is sensitive; add `sensitive: true`"
+    return [f"{where}: {told}"]
 
 
 def _audiences(conf: Conf, root: Path) -> list[str]:
@@ -218,11 +237,16 @@ def _households(conf: Conf, root: Path) -> list[str]:
     return found
 
 
+def _decisions(conf: Conf, root: Path) -> list[str]:
+    where, known = f"{root / 'base.yml'}, decisions", model_names()
+    return [unknown(where, "model", name, known) for name in conf.base.decisions if name not in known]
+
+
 def problems(conf: Conf, root: Path) -> list[str]:
     """Every mistake between the files of a deployment; [] where it is sound."""
     found = []
     for name, source in conf.sources.items():
         found += _source(conf, str(root / "sources" / f"{name}.yml"), source)
-    for part in (_matching, _namespaces, _distinct, _households, _features, _audiences, _destinations):
+    for part in (_matching, _namespaces, _distinct, _households, _features, _decisions, _audiences, _destinations):
         found += part(conf, root)
     return found

@@ -25,7 +25,7 @@ FOLDERS = {
 }
 
 
-FILES = ("base.yml", "identity.yml", "links.csv", "features.yml", "purposes.yml")  # besides the folders
+FILES = ("base.yml", "identity.yml", "links.csv", "features.yml", "texts.yml", "purposes.yml")  # besides the folders
 
 
 class ConfError(Exception):
@@ -190,6 +190,7 @@ def load(root: str | Path, env: str = "local") -> models.Conf:
         "links": read_links(root / "links.csv", problems),
         "tables": tables(root, problems),
         "features": _entries(root / "features.yml", source.Feature, problems),
+        "texts": read_texts(root / "texts.yml", problems),
         "purposes": _entries(root / "purposes.yml", activation.Purpose, problems),
     } | named
     if problems:
@@ -205,7 +206,10 @@ def load(root: str | Path, env: str = "local") -> models.Conf:
 def with_features(tables: dict, features: dict) -> dict:
     """The contracts, `gold.features` with one double column a declared feature."""
     table = tables["gold.features"]
-    columns = {name: contract.Column(type="double", meaning=f.meaning) for name, f in features.items()}
+    columns = {
+        name: contract.Column(type="double", pii="sensitive" if f.sensitive else "none", meaning=f.meaning)
+        for name, f in features.items()
+    }
     return tables | {"gold.features": table.model_copy(update={"columns": table.columns | columns})}
 
 
@@ -219,6 +223,10 @@ def with_matched(tables: dict, fields: dict) -> dict:
 
 def read_base(root: Path, problems: list[str]) -> dict[str, Any]:
     return read_yaml(root / "base.yml", problems) if (root / "base.yml").is_file() else {}
+
+
+def read_texts(path: Path, problems: list[str]) -> source.Texts | None:
+    return parse(source.Texts, read_yaml(path, problems), str(path), problems) if path.is_file() else None
 
 
 def read_required(path: Path, problems: list[str]) -> dict[str, Any]:

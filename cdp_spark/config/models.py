@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from cdp_spark.config.activation import Audience, Destination, Purpose
 from cdp_spark.config.contract import Duration, Strict, Table
 from cdp_spark.config.identity import Link
-from cdp_spark.config.source import Feature, Identity, Source
+from cdp_spark.config.source import Feature, Identity, Source, Texts
 
 
 class S3(Strict):
@@ -52,6 +52,24 @@ class Gates(Strict):
     people_changed_max: float = Field(1.0, ge=0, le=1, description="people merged or split by one run, of those known")
     members_changed_max: float = Field(1.0, ge=0, description="growth or loss of an audience, of its members before")
     min_before: int = Field(1_000, ge=1)
+    drift_alarms_max: int | None = Field(None, ge=0, description="alarms of scores and labels in ml.monitoring a day")
+
+
+class Decision(Strict):
+    """Whom to act on by a model's score: the best `capacity` of them, or all for whom p x gain covers the cost."""
+
+    capacity: float | None = Field(None, gt=0, le=1, description="share of the scored people who can be reached")
+    cost: float | None = Field(None, gt=0, description="of acting on one person")
+    gain: float | None = Field(None, gt=0, description="where the model's label comes true for who was acted on")
+
+    @model_validator(mode="after")
+    def one_way(self) -> Decision:
+        by_cost = (self.cost is not None, self.gain is not None)
+        if (self.capacity is None) == (by_cost == (False, False)) or by_cost in ((True, False), (False, True)):
+            raise ValueError("give `capacity`, or `cost` and `gain`")
+        if self.cost is not None and self.cost >= self.gain:
+            raise ValueError("the gain must be more than the cost, or it is never worth acting")
+        return self
 
 
 class Alerts(Strict):
@@ -79,6 +97,7 @@ class Base(Strict):
     alerts: Alerts = Alerts()
     retrain_after_days: int = Field(7, ge=0)
     seed: int = 42
+    decisions: dict[str, Decision] = Field({}, description="by model: whom to act on")
 
 
 class Conf(Strict):
@@ -91,6 +110,7 @@ class Conf(Strict):
     links: tuple[Link, ...] = ()
     tables: dict[str, Table]
     features: dict[str, Feature] = {}
+    texts: Texts | None = None
     purposes: dict[str, Purpose] = {}
     audiences: dict[str, Audience] = {}
     destinations: dict[str, Destination] = {}

@@ -166,6 +166,27 @@ class Feature(Strict):
     aggregate: str
     where: str | None = None
     window_days: int | None = Field(None, ge=1)
+    of: Literal["person", "household"] = Field(
+        "person", description="household: over the rows of all who live together"
+    )
     availability: Literal["known_at"]
+    sensitive: bool = Field(False, description="no model learns from it")
     default: float | None = None
     meaning: str = ""
+
+
+class Texts(Strict):
+    """conf/texts.yml: how texts are read. Log-odds that each word adds: of the topics, then of three moods."""
+
+    topics: tuple[str, ...] = Field(min_length=2)
+    start: tuple[float, ...] = Field(description="log-odds without any word")
+    words: dict[str, tuple[float, ...]] = Field(min_length=1)
+
+    @model_validator(mode="after")
+    def of_one_length(self) -> Texts:
+        size = len(self.topics) + 3
+        if wrong := [word for word, line in self.words.items() if len(line) != size][:3]:
+            raise ValueError(f"words {wrong} have not {size} numbers: one a topic, then negative, neutral, positive")
+        if len(self.start) != size:
+            raise ValueError(f"start has {len(self.start)} numbers, not {size}")
+        return self

@@ -48,4 +48,19 @@ def _members(job: Job) -> list[str]:
     ]
 
 
-GATES: dict[str, Callable[[Job], list[str]]] = {"resolve": _people, "audiences": _members}
+def _drift(job: Job) -> list[str]:
+    """Alarms of the day about scores and labels: the models no longer know their world."""
+    most = job.conf.base.gates.drift_alarms_max
+    if most is None:
+        return []
+    rows = job.lake.read("ml.monitoring").where(F.col("as_of") == F.lit(job.as_of)).where("alarm")
+    told = sorted(f"{r['model']} {r['kind']}" for r in rows.where("kind IN ('score', 'label')").collect())
+    if len(told) <= most:
+        return []
+    return [
+        f"{len(told)} alarms ({', '.join(told)}), more than gates.drift_alarms_max {most}; look at ml.monitoring of "
+        f"{job.as_of}, train anew or roll back"
+    ]
+
+
+GATES: dict[str, Callable[[Job], list[str]]] = {"resolve": _people, "audiences": _members, "score": _drift}

@@ -25,7 +25,10 @@ def label(orders: DataFrame, as_of: date) -> DataFrame:
     return people.where(F.col("first") < F.lit(as_of)).select("person_id", "label")
 
 
-def estimator(seed: int) -> Pipeline:
+GRID = ({"C": 0.1}, {"C": 0.01}, {"C": 1.0})
+
+
+def estimator(seed: int, C: float = 0.1) -> Pipeline:
     """Log-odds linear in power-transformed features (counts and sums are skewed); its probabilities need no more."""
     missing = SimpleImputer(strategy="median", add_indicator=True, keep_empty_features=True)
-    return make_pipeline(missing, PowerTransformer(), LogisticRegression(C=0.1, max_iter=500, random_state=seed))
+    return make_pipeline(missing, PowerTransformer(), LogisticRegression(C=C, max_iter=500, random_state=seed))

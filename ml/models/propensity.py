@@ -27,9 +27,12 @@ def label(orders: DataFrame, as_of: date) -> DataFrame:
     return orders.groupBy("person_id").agg(bought.cast("int").alias("label"))
 
 
-def estimator(seed: int) -> HistGradientBoostingClassifier:
+GRID = ({"max_leaf_nodes": 12}, {"max_leaf_nodes": 6}, {"max_leaf_nodes": 12, "min_samples_leaf": 100})
+
+
+def estimator(seed: int, max_leaf_nodes: int = 12, min_samples_leaf: int = 40) -> HistGradientBoostingClassifier:
     """Small boosted trees on log loss: thresholds and interactions of visits and orders; nulls are a branch."""
     return HistGradientBoostingClassifier(
-        learning_rate=0.05, max_iter=120, max_leaf_nodes=12, min_samples_leaf=40, l2_regularization=1.0,
-        early_stopping=False, random_state=seed,
+        learning_rate=0.05, max_iter=120, max_leaf_nodes=max_leaf_nodes, min_samples_leaf=min_samples_leaf,
+        l2_regularization=1.0, early_stopping=False, random_state=seed,
     )  # fmt: skip

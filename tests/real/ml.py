@@ -13,8 +13,8 @@ import pandas as pd
 from ml import recommend
 from ml.files import read_table
 from ml.flat import Asked, fitted
+from ml.labels import outcome
 from ml.learn import estimator
-from ml.table import outcome
 from ml.transactions import orders, reported
 from ml.uplift import lift
 from ml.uplift import reported as moved
@@ -120,11 +120,13 @@ def baskets() -> None:
         together = recommend.companions(lines, day, common).persist()
         plain = recommend.ranked(recommend.bought(lines, day, None), "person_id", 10, "score", "item")
         ours = recommend.recommended(recommend.bought(lines, day), together, common, 10)
-        rule, found = (recommend.recall(basket, top).first() for top in (plain, ours))
+        factors = recommend.by_factors(recommend.bought(lines, day), 10, 42)
+        rule, found, als = (recommend.recall(basket, top).first() for top in (plain, ours, factors))
         told(f"{day} households", found["people"])
         for name in ("recall", "repeat", "explore"):
             told(f"{day} own most frequent {name}@10", rule[name])
             told(f"{day} recommended {name}@10", found[name], rule[name] if name != "repeat" else None)
+            told(f"{day} ALS {name}@10", als[name])
     spark.stop()
 
 

@@ -1,0 +1,102 @@
+"""Which products are recommended to whom this week? The better of two methods on the last baskets, as a step."""
+
+from __future__ import annotations
+
+from datetime import date, timedelta
+from functools import reduce
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from cdp_spark.gold.people import with_person
+from cdp_spark.job import Job
+from cdp_spark.silver.time import known_before
+from ml import recommend
+from ml.train import note, training, week_is_over
+
+MODEL = "recommend"
+TOP = 10
+HELD_OUT_DAYS = 30  # whose first basket of each person is what has to be found
+LEAST = 100  # such baskets
+MOST = 20_000  # of them that are looked at, a fixed sample of people
+RULES = {"own": "own most frequent items", "popular": "most popular items"}
+
+
+def recommend_due(job: Job, permitted: DataFrame | None = None) -> None:
+    """Write ml.recommendations of the day where they are due and one method beats the baselines on the last baskets."""
+    if not week_is_over(job, "ml.recommendations"):
+        job.log("recommendations are not due")
+        return
+    orders = with_person(job.lake.read("silver.orders"), job.lake.read("identity.members"))
+    if permitted is not None:
+        orders = orders.join(permitted.select("person_id").distinct(), "person_id", "left_semi")
+    lines, cut = lines_of(orders, job.as_of).persist(), job.as_of - timedelta(HELD_OUT_DAYS)
+    basket = _sampled(recommend.next_basket(lines, cut)).persist()
+    baskets = basket.select("person_id").distinct().count()
+    if baskets < LEAST:
+        job.warn(f"{MODEL}: nothing new: {baskets} baskets of the last {HELD_OUT_DAYS} days, {LEAST} are needed")
+        return
+    found = {row["method"]: row for row in judged(lines, basket, cut, job.conf.base.seed)}
+    recall = {name: row["recall"] for name, row in found.items()}
+    method, rule = max(("companions", "als"), key=recall.__getitem__), max(RULES, key=recall.__getitem__)
+    told = ", ".join(f"{name} {value:.3f}" for name, value in sorted(recall.items()))
+    reason = None if recall[method] > recall[rule] else f"no method beats the {RULES[rule]}: {told}"
+    figures = (recall[method], recall[rule], RULES[rule], reason, baskets, baskets)
+    row = training(job.as_of, MODEL, "recall_at_10", *figures)
+    held = {"holdout_rows": baskets, "holdout_positives": baskets, "holdout_on": cut}
+    note(job, [row | held])
+    if reason:
+        job.warn(f"{MODEL}: nothing new: {reason}")
+        return
+    rows = best(lines, job.as_of, method, job.conf.base.seed).withColumn("as_of", F.lit(job.as_of))
+    written = job.lake.write("ml.recommendations", rows.withColumn("method", F.lit(method)), on=job.as_of)
+    basket.unpersist()
+    lines.unpersist()
+    job.log(f"{written.rows} items by {method}; recall at {TOP} of the last baskets: {told}")
+
+
+def lines_of(orders: DataFrame, as_of: date) -> DataFrame:
+    """Order lines as ml.recommend takes them: person_id, basket, item, day; paid and known before `as_of`."""
+    paid = orders.where(known_before(as_of)).where("status = 'paid' AND product_id IS NOT NULL")
+    return paid.select(
+        "person_id",
+        F.col("order_id").alias("basket"),
+        F.col("product_id").alias("item"),
+        F.to_date("event_time").alias("day"),
+    )
+
+
+def best(lines: DataFrame, as_of: date, method: str, seed: int) -> DataFrame:
+    """The TOP items of everybody who bought before `as_of` by one method: person_id, item, score, rank."""
+    own = recommend.bought(lines, as_of)
+    if method == "als":
+        return recommend.by_factors(own, TOP, seed)
+    common = recommend.popular(lines, as_of)
+    return recommend.recommended(own, recommend.companions(lines, as_of, common), common, TOP)
+
+
+def judged(lines: DataFrame, basket: DataFrame, cut: date, seed: int) -> list:
+    """A row a method and baseline: recall at TOP of the baskets that came next from `cut` on, repeats and new apart."""
+    people = F.broadcast(basket.select("person_id").distinct())
+    some, common = lines.join(people, "person_id", "left_semi"), recommend.popular(lines, cut).persist()
+    own, together = recommend.bought(some, cut), recommend.companions(lines, cut, common)
+    most = common.orderBy(F.desc("share"), "item").limit(TOP)
+    factors = recommend.by_factors(recommend.bought(lines, cut), TOP, seed)
+    tops = {
+        "own": recommend.ranked(recommend.bought(some, cut, None), "person_id", TOP, "score", "item"),
+        "popular": people.crossJoin(F.broadcast(most)),
+        "companions": recommend.recommended(own, together, common, TOP),
+        "als": factors.join(people, "person_id", "left_semi"),
+    }
+    measured = [recommend.recall(basket, top).withColumn("method", F.lit(name)) for name, top in tops.items()]
+    rows = reduce(DataFrame.unionByName, measured).collect()
+    common.unpersist()
+    return rows
+
+
+def _sampled(basket: DataFrame) -> DataFrame:
+    people = basket.select("person_id").distinct().count()
+    share = int(10_000 * MOST / max(people, 1))
+    if share >= 10_000:
+        return basket
+    return basket.where(F.pmod(F.xxhash64("person_id", F.lit(5)), F.lit(10_000)) < max(share, 1))

@@ -1,0 +1,76 @@
+"""Who are the champions of a deployment, and who shall be? `cdp model list | promote | rollback`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import click
+
+from ml.show import show
+
+
+def with_registry(command: Callable) -> Callable:
+    """Options that name a deployment's registry; `models` is given to the command."""
+    options = [
+        click.option("--conf", "conf_dir", required=True, help="the deployment: a folder like the shipped conf/"),
+        click.option("--env", default="local", show_default=True, help="a name in conf/env"),
+        click.option("--lake", help="root of the tables (default: the environment's)"),
+    ]
+    for option in reversed(options):
+        command = option(command)
+    return command
+
+
+def registry(conf_dir: str, env: str, lake: str | None) -> Any:
+    """The deployment's registry, without Spark."""
+    from cdp_spark.config.load import load
+    from cdp_spark.job import mlflow_place, place
+    from ml.tracking import Registry
+
+    conf = load(conf_dir, env)
+    try:
+        uri, artifacts = mlflow_place(conf, env, place("lake", lake or conf.env.lake))
+    except ValueError as error:
+        raise click.UsageError(str(error)) from None
+    return Registry(uri, artifacts, conf.base.name)
+
+
+def known_model(name: str) -> str:
+    """`name`, if a model of that name is shipped. Raises click.BadParameter otherwise."""
+    from ml.spec import shipped
+
+    if name not in shipped():
+        raise click.BadParameter(f"no model {name!r}. Known: {', '.join(sorted(shipped()))}")
+    return name
+
+
+@click.command("list")
+@with_registry
+@click.option("--json", "as_json", is_flag=True, help="for programs")
+def list_versions(conf_dir, env, lake, as_json) -> None:
+    """Every model's versions, with champion, challenger and what the gate said."""
+    from ml.spec import shipped
+
+    models = registry(conf_dir, env, lake)
+    found = {name: models.versions(name) for name in sorted(shipped())}
+    show(found, as_json)
+
+
+@click.command()
+@click.argument("name")
+@click.argument("version")
+@with_registry
+@click.option("--ungated", is_flag=True, help="though the gate has not passed it, or has never seen it")
+def promote(name, version, conf_dir, env, lake, ungated) -> None:
+    """Make VERSION the champion of NAME: what the next run scores with."""
+    registry(conf_dir, env, lake).promote(known_model(name), version, ungated)
+    click.echo(f"{name}: version {version} is champion")
+
+
+@click.command()
+@click.argument("name")
+@with_registry
+def rollback(name, conf_dir, env, lake) -> None:
+    """Make the champion before the present one champion again."""
+    click.echo(f"{name}: version {registry(conf_dir, env, lake).rollback(known_model(name))} is champion again")

@@ -1,0 +1,158 @@
+"""Which kinds of customers are there? RFM tiers by rule, and clusters whose labels stay from one run to the next."""
+
+from __future__ import annotations
+
+from functools import reduce
+
+import numpy as np
+import pandas as pd
+from pyspark.sql import Column, DataFrame
+from pyspark.sql import functions as F
+from scipy.optimize import linear_sum_assignment
+from sklearn.cluster import KMeans
+from threadpoolctl import threadpool_limits
+
+from cdp_spark.job import Job
+from ml.train import week_is_over
+
+CLUSTERS = 5
+BY = ("last_order_days", "orders_365d", "spend_365d", "order_value", "visit_days_90d")
+FIFTHS = ("recency", "frequency", "money")
+MOST = 20_000  # people that clusters are found among, a fixed sample
+TIERS = (  # the first that holds; fifths of the customers, 5 the best
+    ("champion", "recency >= 4 AND frequency >= 4 AND money >= 4"),
+    ("loyal", "frequency >= 4 AND recency >= 3"),
+    ("big_spender", "money = 5 AND recency >= 3"),
+    ("new", "recency >= 4 AND tenure_days <= 90"),
+    ("promising", "recency >= 3"),
+    ("at_risk", "frequency >= 3 OR money >= 4"),
+    ("lapsed", "true"),
+)
+
+
+def segment_due(job: Job, permitted: DataFrame | None = None) -> None:
+    """Write ml.segments and ml.clusters of the day where they are due."""
+    wanted = {*BY, "tenure_days"}
+    if missing := sorted(wanted - set(job.conf.features)):
+        job.log(f"segments are not made, as conf/features.yml lacks {', '.join(missing)}")
+        return
+    if not week_is_over(job, "ml.segments"):
+        job.log("segments are not due")
+        return
+    people = job.lake.read("gold.features").where(F.col("as_of") == F.lit(job.as_of))
+    people = people.where("last_order_days IS NOT NULL")
+    if permitted is not None:
+        people = people.join(permitted.select("person_id").distinct(), "person_id", "left_semi")
+    rows = local(people)
+    if len(rows) < 10 * CLUSTERS:
+        job.warn(f"no new segments: {len(rows)} customers, {10 * CLUSTERS} are needed")
+        return
+    centers = clustered(rows, before(job), job.conf.base.seed)
+    found = tiers(people).join(nearest(people, centers), "person_id")
+    found = found.select("person_id", F.lit(job.as_of).alias("as_of"), *FIFTHS, "rfm_tier", "cluster")
+    job.lake.write("ml.segments", found, on=job.as_of)
+    told = [{"as_of": job.as_of, **row} for row in centers.to_dict("records")]
+    job.lake.write("ml.clusters", job.spark.createDataFrame(told, job.lake.read("ml.clusters").schema), on=job.as_of)
+
+
+def tiers(people: DataFrame) -> DataFrame:
+    """person_id, FIFTHS (of the customers, 5 the best) and rfm_tier (the first of TIERS that holds).
+
+    Fifths are of the values, so that people with equal values are in one fifth. RFM as in Hughes (1994), "Strategic
+    Database Marketing".
+    """
+    shares = F.array(*(F.lit(n / 5) for n in range(1, 5)))
+    cuts = people.agg(
+        F.percentile(-F.col("last_order_days"), shares).alias("r_cuts"),
+        F.percentile("orders_365d", shares).alias("f_cuts"),
+        F.percentile("spend_365d", shares).alias("m_cuts"),
+    )
+    scored = people.crossJoin(F.broadcast(cuts)).withColumns(
+        {
+            "recency": _fifth(-F.col("last_order_days"), "r_cuts"),
+            "frequency": _fifth(F.col("orders_365d"), "f_cuts"),
+            "money": _fifth(F.col("spend_365d"), "m_cuts"),
+        }
+    )
+    tier = reduce(lambda rest, one: F.when(F.expr(one[1]), one[0]).otherwise(rest), reversed(TIERS), F.lit(None))
+    return scored.select("person_id", *FIFTHS, tier.cast("string").alias("rfm_tier"))
+
+
+def _fifth(value: Column, cuts: str) -> Column:
+    return (F.size(F.filter(cuts, lambda cut: cut < value)) + 1).cast("int")
+
+
+def scaled(name: str) -> Column:
+    """A feature as clusters see it: its logarithm, as counts and sums are skewed; missing is 0."""
+    return F.log1p(F.greatest(F.coalesce(F.col(name), F.lit(0.0)), F.lit(0.0)))
+
+
+def local(people: DataFrame) -> pd.DataFrame:
+    """Scaled features of at most about MOST people, by a hash of the person, in the order of their ids."""
+    share = int(10_000 * MOST / max(people.count(), 1))
+    if share < 10_000:
+        people = people.where(F.pmod(F.xxhash64("person_id", F.lit(4)), F.lit(10_000)) < max(share, 1))
+    rows = people.select("person_id", *(scaled(name).alias(name) for name in BY)).toPandas()
+    return rows.sort_values("person_id", ignore_index=True)[list(BY)]
+
+
+def before(job: Job) -> pd.DataFrame | None:
+    """The newest clusters of an earlier day; None where there are none."""
+    known = job.lake.read("ml.clusters").where(F.col("as_of") < F.lit(job.as_of))
+    day = known.agg(F.max("as_of").alias("day")).first()["day"]
+    rows = known.where(F.col("as_of") == F.lit(day)) if day else None
+    return rows.drop("as_of").toPandas().sort_values("cluster", ignore_index=True) if rows is not None else None
+
+
+def clustered(rows: pd.DataFrame, earlier: pd.DataFrame | None, seed: int) -> pd.DataFrame:
+    """One row per cluster: cluster (1, 2 ...), center (of scaled BY), spread (of each), share, about.
+
+    k-means on standardised features. The search starts from the centers of an earlier run, and what it finds takes
+    over the labels of the nearest of them, one each (Kuhn 1955): cluster 3 of today is cluster 3 of last week, moved.
+    Without an earlier run, clusters are numbered by spend.
+    """
+    spread = rows.std(ddof=0).replace(0, 1.0)
+    points = ((rows - rows.mean()) / spread).to_numpy()
+    known = None if earlier is None or len(earlier) != CLUSTERS else np.vstack(earlier["center"].to_numpy())
+    start = "k-means++" if known is None else (known - rows.mean().to_numpy()) / spread.to_numpy()
+    with threadpool_limits(1):
+        found = KMeans(CLUSTERS, init=start, n_init=10 if known is None else 1, random_state=seed).fit(points)
+    centers = found.cluster_centers_ * spread.to_numpy() + rows.mean().to_numpy()
+    sizes = np.bincount(found.labels_, minlength=CLUSTERS) / len(rows)
+    if known is None:
+        order = np.argsort(-centers[:, BY.index("spend_365d")], kind="stable")
+    else:
+        far = (((centers[:, None, :] - known[None, :, :]) / spread.to_numpy()) ** 2).sum(axis=2)
+        ours, theirs = linear_sum_assignment(far)
+        order = ours[np.argsort(theirs)]
+    return pd.DataFrame(
+        {
+            "cluster": np.arange(1, CLUSTERS + 1),
+            "center": [centers[at].round(9).tolist() for at in order],
+            "spread": [spread.round(9).tolist()] * CLUSTERS,
+            "share": sizes[order],
+            "about": [_about(centers[at], rows, spread) for at in order],
+        }
+    )
+
+
+def _about(center: np.ndarray, rows: pd.DataFrame, spread: pd.Series) -> str:
+    """The two features in which a cluster differs most from all, in words: `high spend_365d, low last_order_days`."""
+    off = (center - rows.mean().to_numpy()) / spread.to_numpy()
+    return ", ".join(f"{'high' if off[at] > 0 else 'low'} {BY[at]}" for at in np.argsort(-np.abs(off))[:2])
+
+
+def nearest(people: DataFrame, centers: pd.DataFrame) -> DataFrame:
+    """person_id, cluster: the nearest center of each person; of two equally near, the first."""
+    far = [
+        reduce(
+            lambda total, one: total + one,
+            (((scaled(n) - c) / s) ** 2 for n, c, s in zip(BY, row["center"], row["spread"], strict=True)),
+        )
+        for row in centers.to_dict("records")
+    ]
+    labels = F.array(*(F.lit(int(number)) for number in centers["cluster"]))
+    rows = people.withColumn("_far", F.array(*far))
+    return rows.select(
+        "person_id", labels[F.array_position("_far", F.array_min("_far")).cast("int") - 1].alias("cluster")
+    )

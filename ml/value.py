@@ -1,0 +1,143 @@
+"""What is each customer worth in the coming year? BG/NBD and Gamma-Gamma on the orders of silver, as a step."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import date, timedelta
+
+import pandas as pd
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from cdp_spark.gold.people import with_person
+from cdp_spark.gold.sums import EXACT, exact_sum
+from cdp_spark.job import Job
+from cdp_spark.silver.time import known_before
+from ml.clv import BgNbd, ClvError, GammaGamma, alive, bg_nbd, expected_purchases, expected_value, gamma_gamma, judged
+from ml.tracking import RegistryError
+from ml.train import note, registry, training, week_is_over
+
+MODEL = "clv"
+UNIT = 7.0  # days of one unit of time
+HORIZON_DAYS = 365
+HELD_OUT_DAYS = 90
+MOST = 20_000  # customers that parameters are fitted on, a fixed sample: more change the third digit
+OUT = "person_id string, p_alive double, expected_orders double, expected_value double, clv double"
+
+
+def value_due(job: Job, permitted: DataFrame | None = None) -> None:
+    """Write ml.values of the day where they are due and the model beats its baselines; older ones stay otherwise."""
+    if not week_is_over(job, "ml.values"):
+        job.log("values are not due")
+        return
+    orders = with_person(job.lake.read("silver.orders"), job.lake.read("identity.members"))
+    if permitted is not None:
+        orders = orders.join(permitted.select("person_id").distinct(), "person_id", "left_semi")
+    days = purchases(orders, job.as_of).persist()
+    try:
+        row, model, spend = fitted(days, job.as_of)
+    except ClvError as error:
+        job.warn(f"{MODEL}: no new values: {error}")
+        return
+    keep_parameters(job, row, model, spend)
+    note(job, [row])
+    if row["reason"]:
+        job.warn(f"{MODEL}: no new values: {row['reason']}")
+        return
+    found = predicted(customers(days, job.as_of), model, spend).withColumn("as_of", F.lit(job.as_of))
+    written = job.lake.write("ml.values", found, on=job.as_of)
+    days.unpersist()
+    job.log(f"{written.rows} customers; rmse {row['value']:.3f} ({row['baseline_rule']} {row['baseline']:.3f})")
+
+
+def keep_parameters(job: Job, row: dict, model: BgNbd, spend: GammaGamma | None) -> None:
+    """The parameters as a document in MLflow; a registry that is away costs the record, not the values."""
+    parameters = {"bg_nbd": model._asdict(), "gamma_gamma": spend._asdict() if spend else None}
+    about = {"as_of": str(job.as_of), "rmse": str(row["value"]), "baseline": str(row["baseline"])}
+    try:
+        registry(job).log_document(MODEL, parameters, about)
+    except RegistryError as error:
+        job.warn(f"{MODEL}: its parameters are not kept: {error}")
+
+
+def purchases(orders: DataFrame, as_of: date) -> DataFrame:
+    """One row per person and day with a paid order known before `as_of`: person_id, day, value."""
+    paid = orders.where(known_before(as_of)).where("status = 'paid'")
+    return paid.groupBy("person_id", F.to_date("event_time").alias("day")).agg(exact_sum("amount").alias("value"))
+
+
+def customers(days: DataFrame, as_of: date) -> DataFrame:
+    """One row per person who bought before `as_of`: x, t_x, T, m, as in ml.clv.customers, in units of UNIT days."""
+    before = days.where(F.col("day") < F.lit(as_of))
+    first = before.groupBy("person_id").agg(F.min("day").alias("first"))
+    rows = before.join(first, "person_id")
+    again, paid = F.col("day") > F.col("first"), (F.col("day") > F.col("first")) & (F.col("value") > 0)
+    total = F.sum(F.when(paid, F.col("value").cast(EXACT))).cast("double")
+    found = rows.groupBy("person_id", "first").agg(
+        F.count_if(again).cast("double").alias("x"),
+        F.max("day").alias("last"),
+        F.try_divide(total, F.count_if(paid)).alias("m"),
+    )
+    end = F.lit(as_of - timedelta(1))
+    return found.select(
+        "person_id",
+        "x",
+        (F.datediff("last", "first") / UNIT).alias("t_x"),
+        (F.datediff(end, "first") / UNIT).alias("T"),
+        "m",
+    )
+
+
+def local(found: DataFrame) -> pd.DataFrame:
+    """At most about MOST customers, by a hash of the person: the same ones every time, whatever the order of rows."""
+    share = int(10_000 * MOST / max(found.count(), 1))
+    if share < 10_000:
+        found = found.where(F.pmod(F.xxhash64("person_id", F.lit(3)), F.lit(10_000)) < max(share, 1))
+    return found.toPandas().sort_values("person_id", ignore_index=True)
+
+
+def fitted(days: DataFrame, as_of: date) -> tuple[dict, BgNbd, GammaGamma | None]:
+    """(row of ml.trainings, the two models of all orders before `as_of`). Raises ClvError where there is too little.
+
+    Judged by the root mean squared error of the number of orders in the last HELD_OUT_DAYS, by parameters of before.
+    """
+    cut = as_of - timedelta(HELD_OUT_DAYS)
+    later = days.where(F.col("day") >= F.lit(cut)).groupBy("person_id").agg(F.count("*").alias("later"))
+    past = local(customers(days, cut).join(later, "person_id", "left"))
+    actual, t = past["later"].fillna(0).to_numpy(dtype=float), HELD_OUT_DAYS / UNIT
+    ours = judged(expected_purchases(bg_nbd(past), past, t), actual)["rmse"]
+    rate = past["x"] * t / past["T"].clip(lower=t)
+    recent = (past["T"] - past["t_x"]) * UNIT < 56
+    rules = {"nobody buys": rate * 0, "same rate": rate, "same rate if active": rate.where(recent, 0)}
+    errors = {name: judged(one.to_numpy(), actual)["rmse"] for name, one in rules.items()}
+    rule = min(errors, key=lambda name: errors[name])
+    reason = None if ours < errors[rule] else f"rmse {ours:.3f} is no better than {errors[rule]:.3f} of {rule!r}"
+    now = local(customers(days, as_of))
+    model = bg_nbd(now)
+    try:
+        spend = gamma_gamma(now)
+        expected_value(spend, now)
+    except ClvError:
+        spend = None
+    row = training(as_of, MODEL, "rmse", ours, errors[rule], rule, reason, len(now), int((now["x"] > 0).sum()))
+    return (
+        row | {"holdout_rows": len(past), "holdout_positives": int((actual > 0).sum()), "holdout_on": cut},
+        model,
+        spend,
+    )
+
+
+def predicted(found: DataFrame, model: BgNbd, spend: GammaGamma | None) -> DataFrame:
+    """One row per customer: OUT over HORIZON_DAYS, undiscounted; values are null without a spend model."""
+
+    def predict(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        for batch in batches:
+            if not len(batch):
+                continue
+            told = batch[["person_id"]].assign(p_alive=alive(model, batch))
+            told["expected_orders"] = expected_purchases(model, batch, HORIZON_DAYS / UNIT)
+            told["expected_value"] = expected_value(spend, batch) if spend else None
+            told["clv"] = told["expected_orders"] * told["expected_value"] if spend else None
+            yield told.astype({name: "float64" for name in told.columns if name != "person_id"})
+
+    return found.mapInPandas(predict, OUT)

@@ -1,0 +1,212 @@
+"""The weekly steps: values, segments, interests, recommendations, effects; reruns are equal, nothing is from later."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import numpy as np
+import pandas as pd
+import pytest
+from pyspark.sql import functions as F
+
+from cdp_spark.gold.features import features, inputs
+from ml import baskets, clv, effects, interests, recommend, segments, value
+from tests.shop import AS_OF, job_on, shop
+from tests.tables import table
+
+
+@pytest.fixture(scope="module")
+def week(spark, conf, tmp_path_factory):
+    """A job whose lake has been through all weekly steps once."""
+    from cdp_spark.lake import Lake
+
+    lake = Lake(spark, str(tmp_path_factory.mktemp("week") / "lake"), conf.tables, run_id="test", step="test")
+    shop(spark, lake, n=700)
+    job = job_on(spark, lake, conf)
+    known = inputs(job)
+    found = features(known.frames, conf.features, [AS_OF], known.people, known.households)
+    lake.write("gold.features", found, on=AS_OF)
+    run(job)
+    return job
+
+
+def run(job) -> None:
+    patch = pytest.MonkeyPatch()
+    patch.setattr(interests, "LEAST", 20)  # of a small shop
+    for step in (value.value_due, segments.segment_due, interests.interest_due, baskets.recommend_due):
+        step(job)
+    patch.undo()
+
+
+def rows(job, name: str) -> pd.DataFrame:
+    keys = list(job.lake.contract(name).key)
+    return job.lake.read(name).toPandas().sort_values(keys, ignore_index=True)
+
+
+def test_every_step_beats_its_rule_and_a_rerun_changes_nothing(week):
+    told = rows(week, "ml.trainings").set_index("model")
+    assert set(told.index) == {"clv", "interests", "recommend"} and told["promoted"].all(), list(told["reason"])
+    assert told.loc["clv", "value"] < told.loc["clv", "baseline"]
+    assert (told.loc[["interests", "recommend"], "value"] > told.loc[["interests", "recommend"], "baseline"]).all()
+    tables = ("ml.values", "ml.segments", "ml.clusters", "ml.interests", "ml.recommendations")
+    before = {name: rows(week, name) for name in tables}
+    day = week.lake.read("silver.orders").first()["ingest_date"]
+    week.lake.write("silver.orders", week.lake.read("silver.orders").orderBy(F.desc("record_id")), on=day)
+    run(week)  # the same day again, the rows in another order
+    for name in tables:
+        pd.testing.assert_frame_equal(rows(week, name), before[name])
+    later = replace(week, date=week.date + timedelta(6))
+    run(later)  # not due before a week is over
+    days = {name: week.lake.read(name).select("as_of").distinct().count() for name in tables}
+    assert days == dict.fromkeys(tables, 1)
+
+
+def test_values_are_those_of_the_formulas(week):
+    found, orders = rows(week, "ml.values"), week.lake.read("silver.orders").toPandas()
+    who = orders["subject_key"].str.replace("shop|user_id:", "p", regex=False)
+    paid = {"customer": who, "day": orders["event_time"].dt.normalize(), "value": orders["amount"].round(6)}
+    base = pd.DataFrame(paid)
+    mine = clv.customers(base, pd.Timestamp(week.date), value.UNIT)
+    model, spend = clv.bg_nbd(mine.sort_index()), clv.gamma_gamma(mine.sort_index())
+    expected = clv.expected_purchases(model, mine, value.HORIZON_DAYS / value.UNIT)
+    assert list(found["person_id"]) == sorted(mine.index)
+    found = found.set_index("person_id").loc[mine.index]
+    assert found["expected_orders"].to_numpy() == pytest.approx(expected, rel=1e-3)
+    assert found["clv"].to_numpy() == pytest.approx(expected * clv.expected_value(spend, mine), rel=1e-3)
+
+
+def test_tiers_are_fifths_of_the_customers(week):
+    found = rows(week, "ml.segments").set_index("person_id")
+    known = week.lake.read("gold.features").where("last_order_days IS NOT NULL").toPandas().set_index("person_id")
+    cuts = np.quantile(-known["last_order_days"], [0.2, 0.4, 0.6, 0.8])
+    fifth = 1 + (cuts[None, :] < -known["last_order_days"].to_numpy()[:, None]).sum(axis=1)
+    assert (found.loc[known.index, "recency"].to_numpy() == fifth).all()
+    best = found["rfm_tier"] == "champion"
+    assert best.any() and (found.loc[best, list(segments.FIFTHS)] >= 4).all(axis=None)
+    assert set(found["cluster"]) == {1, 2, 3, 4, 5}
+
+
+def test_clusters_keep_their_labels_when_people_change(week):
+    people = week.lake.read("gold.features").where("last_order_days IS NOT NULL")
+    local = segments.local(people)
+    first = segments.clustered(local, None, seed=1)
+    spend = [center[segments.BY.index("spend_365d")] for center in first["center"]]
+    assert spend == sorted(spend, reverse=True)
+    moved = local + np.random.default_rng(3).normal(0, 0.1, local.shape) * local.std().to_numpy()
+    again = segments.clustered(moved, first.sample(frac=1, random_state=2).sort_values("cluster", ignore_index=True), 1)
+    own = segments.clustered(moved, None, seed=99)
+    assert (near(local, first) == near(local, again)).mean() > 0.85
+    assert own["about"].str.contains("high|low").all()
+
+
+def near(points: pd.DataFrame, centers: pd.DataFrame) -> np.ndarray:
+    pairs = zip(centers["center"], centers["spread"], strict=True)
+    return np.argmin([(((points - center) / spread) ** 2).sum(axis=1) for center, spread in pairs], axis=0)
+
+
+def test_recommendations_follow_what_goes_together_and_see_nothing_later(spark):
+    lines = table(spark, """
+        person_id string | basket string | item string | day date
+        ann              | a1            | tea         | 2026-01-01
+        ann              | a1            | cake        | 2026-01-01
+        bob              | b1            | tea         | 2026-01-02
+        bob              | b1            | cake        | 2026-01-02
+        bob              | b1            | tea         | 2026-01-02
+        cyd              | c1            | rope        | 2026-01-03
+        dan              | d1            | tea         | 2026-01-20
+        dan              | d2            | milk        | 2026-02-01
+        ann              | a2            | tea         | 2026-02-02
+        ann              | a2            | rope        | 2026-02-02
+        ann              | a3            | cake        | 2026-02-03
+    """)  # fmt: skip
+    own = {(r["person_id"], r["item"]): r["score"] for r in recommend.bought(lines, AS_OF, 31.0).collect()}
+    assert own[("ann", "tea")] == pytest.approx(0.5) and ("dan", "milk") not in own
+    common = recommend.popular(lines, AS_OF)
+    assert [tuple(r) for r in common.orderBy(F.desc("share"), "item").collect()][:2] == [("tea", 1.0), ("cake", 2 / 3)]
+    together = {(r["item"], r["other"]): r["cosine"] for r in recommend.companions(lines, AS_OF, common).collect()}
+    assert together == {("tea", "cake"): pytest.approx(2 / 6**0.5), ("cake", "tea"): pytest.approx(2 / 6**0.5)}
+    top = recommend.recommended(
+        recommend.bought(lines, AS_OF), recommend.companions(lines, AS_OF, common), common, 2
+    ).collect()
+    found = {(r["person_id"], r["rank"]): r["item"] for r in top}
+    assert found[("dan", 1)] == "tea" and found[("dan", 2)] == "cake" and found[("cyd", 1)] == "rope"
+    basket = {(r["person_id"], r["item"]): r["known"] for r in recommend.next_basket(lines, AS_OF).collect()}
+    assert basket == {("ann", "tea"): True, ("ann", "rope"): False, ("dan", "milk"): False}
+    said = spark.createDataFrame([("ann", "tea"), ("dan", "milk")], "person_id string, item string")
+    row = recommend.recall(recommend.next_basket(lines, AS_OF), said).first()
+    assert (row["people"], row["recall"], row["repeat"], row["explore"]) == (2, 0.75, 1.0, 0.5)
+
+
+def test_factors_find_who_is_alike_whatever_the_order_of_rows(spark):
+    bought = [(f"p{n}", f"{'ab'[n % 2]}{item}", 1.0) for n in range(20) for item in range(6) if (n + item) % 4]
+    own = spark.createDataFrame(bought, "person_id string, item string, score double")
+    first = recommend.by_factors(own.repartition(3), 6, seed=1).collect()
+    again = recommend.by_factors(own.orderBy(F.desc("item")), 6, seed=1).collect()
+    assert sorted(map(tuple, first)) == sorted(map(tuple, again)) and len(first) == 20 * 6
+    assert all(row["item"][0] == "ab"[int(row["person_id"][1:]) % 2] for row in first)
+
+
+def test_interests_are_chances_and_know_nothing_of_later_rows(week):
+    found = rows(week, "ml.interests")
+    liked = "c" + (found["person_id"].str[1:].astype(int) % 5).astype(str)
+    same = found["category"] == liked
+    assert found.loc[same, "score"].mean() > 3 * found.loc[~same, "score"].mean()
+    orders = interests.with_history(week.lake.read("silver.orders"), week.lake.read("identity.members"))
+    events = interests.with_history(week.lake.read("silver.events"), week.lake.read("identity.members"))
+    day = AS_OF - timedelta(60)
+    later = orders.withColumn("known_at", F.lit(day).cast("timestamp"))  # all is known on the day, too late
+    before = orders.where(F.col("known_at") < F.lit(day).cast("timestamp"))
+    wanted, got = (
+        interests.pairs(frame, events, [day]).toPandas().sort_values(["person_id", "category"], ignore_index=True)
+        for frame in (before, before.unionByName(later))
+    )
+    pd.testing.assert_frame_equal(wanted, got)
+    assert (wanted["share"] <= 1).all() and (wanted["own_orders"] <= wanted["orders"]).all()
+
+
+def enrolled(n: int, lift: float, names: list[str]) -> pd.DataFrame:
+    rng = np.random.default_rng(4)
+    told = pd.DataFrame(rng.normal(size=(n, len(names))), columns=names)
+    treated = rng.random(n) < 0.6
+    chance = 0.2 + lift * treated * (told["orders_365d"] > 0.5)
+    return told.assign(treated=treated, label=(rng.random(n) < chance).astype(float))
+
+
+def test_an_effect_is_learned_only_where_the_holdout_tells_of_one(week, spark, monkeypatch):
+    few = ("orders_365d", "spend_365d", "last_order_days")
+    monkeypatch.setattr(effects, "SPEC", replace(effects.SPEC, features=few))
+    names = effects.feature_names(effects.SPEC, week.conf.features)
+    assert effects.judged(enrolled(0, 0.0, names), "winback", week) == (None, None)
+    assert effects.judged(enrolled(300, 0.3, names), "winback", week) == (None, None)  # too few to tell
+    row, model = effects.judged(enrolled(2500, 0.4, names), "winback", week)
+    assert row["promoted"] and row["value"] > row["baseline"] and row["model"] == "uplift_winback"
+    people = enrolled(60, 0.0, names).drop(columns=["treated", "label"])
+    people["person_id"] = [f"p{n:02}" for n in range(60)]
+    frame = spark.createDataFrame(people).withColumn("as_of", F.lit(AS_OF))
+    found = effects.moved(frame, model, names, "winback").toPandas().set_index("person_id")["uplift"]
+    moved = (people.set_index("person_id")["orders_365d"] > 0.5)[found.index]
+    assert found[moved].mean() > 0.25 > 0.1 > abs(found[~moved].mean())
+    row, _ = effects.judged(enrolled(2000, 0.0, names), "winback", week)
+    assert not row["promoted"] and "the top 30 %" in row["reason"]
+
+
+def test_an_experiment_counts_orders_after_entering_and_features_of_that_day(week):
+    entered = AS_OF - timedelta(40)
+    changes = [(f"p{n}", "treatment" if n % 2 else "holdout") for n in range(20)]
+    frame = week.spark.createDataFrame(changes, "person_id string, arm string")
+    given = {"as_of": F.lit(entered), "audience": F.lit("winback"), "change": F.lit("entered"),
+             "reason": F.lit("member"), "purpose": F.lit("marketing_email"),
+             "consent_id": F.lit(None).cast("string")}  # fmt: skip
+    week.lake.write("activation.changes", frame.withColumns(given), on=entered)
+    changed = {"as_of": F.lit(entered), "orders_30d": F.lit(77.0)}
+    rows_then = week.lake.read("gold.features").withColumns(changed)
+    week.lake.write("gold.features", rows_then, on=entered)
+    got = effects.experiment(week, "winback", None)
+    assert len(got) == 20 and got["treated"].sum() == 10 and (got["orders_30d"] == 77).all()
+    bought = week.lake.read("silver.orders").where(
+        f"to_date(event_time) >= date'{entered}' and to_date(event_time) < date_add(date'{entered}', 30)"
+    )
+    keys = {row["subject_key"].split(":")[1] for row in bought.select("subject_key").distinct().collect()}
+    assert got["label"].sum() == sum(str(n) in keys for n in range(20))
+    assert effects.experiment(week, "likely_buyers", None).empty
