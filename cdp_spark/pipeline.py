@@ -137,10 +137,25 @@ STEPS = (
         ("activation.members", "activation.changes", "activation.funnels"),
     ),
     Step(
-        "deliver",
-        "members to destinations as immutable deliveries",
+        "journeys",
+        "where everybody stands on their journeys, and on whom they act today",
         (
             "activation.members",
+            "gold.profiles",
+            "gold.features",
+            "ml.scores",
+            *SILVER,
+            "silver.identifiers",
+            "identity.members",
+        ),
+        ("activation.journeys", "activation.actions"),
+    ),
+    Step(
+        "deliver",
+        "members and actions to destinations as immutable deliveries",
+        (
+            "activation.members",
+            "activation.actions",
             "gold.profiles",
             "gold.features",
             "ml.scores",

@@ -8,20 +8,18 @@ from __future__ import annotations
 
 import hashlib
 from datetime import date
-from functools import reduce
-from typing import NamedTuple
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from cdp_spark.activation import files, http, ledger
-from cdp_spark.activation.content import content, description, digest
+from cdp_spark.activation.content import description
 from cdp_spark.activation.files import Delivery, Part
 from cdp_spark.activation.objects import DeliveryError, Objects, objects
-from cdp_spark.audiences.build import permission, wide
+from cdp_spark.activation.plan import Plan, plan
+from cdp_spark.audiences.build import permission
 from cdp_spark.config.activation import Destination
 from cdp_spark.config.leaving import identifying
-from cdp_spark.governance.consent import consented
 from cdp_spark.job import Job
 from cdp_spark.storage import Storage
 
@@ -30,16 +28,6 @@ DELIVERY = (
     "files int, manifest_sha256 string, about string, run_id string, recorded_at timestamp"
 )
 REFUSED = "audience string, row_id string, person_id string, reason string"
-
-
-class Plan(NamedTuple):
-    """What a destination may hold now, by consent of this moment, and what must change there. Made by `plan` only."""
-
-    now: DataFrame
-    changes: ledger.Changes
-    removed: int
-    added: int
-    digest: str
 
 
 def deliver_all(job: Job) -> list[dict]:
@@ -92,56 +80,6 @@ def newest(job: Job, name: str, pointer: dict | None) -> dict | None:
         rows = rows.where(F.col("delivery_id") == pointer.get("delivery_id", ""))
     found = rows.orderBy(F.desc("sequence")).first()
     return found.asDict() if found else None
-
-
-def members(job: Job, spec: Destination, state: DataFrame) -> DataFrame:
-    """Who is in the destination's audiences now, is treated, and still says yes: one row per audience and person."""
-    inside = job.lake.read("activation.members").where("left IS NULL AND arm = 'treatment'")
-    found = []
-    for audience in spec.audiences:
-        rule = job.conf.audiences[audience]
-        mine = consented(inside.where(F.col("audience") == audience), state, purpose=rule.purpose)
-        basis = F.lit(job.conf.purposes[rule.purpose].basis)
-        rows = mine.drop("left", "arm").withColumn("basis", basis)
-        found.append(rows.join(wide(job, rule.scores_max_age_days), "person_id"))
-    return reduce(DataFrame.unionByName, found)
-
-
-def plan(job: Job, name: str, spec: Destination, state: DataFrame, *, anew: bool) -> Plan:
-    """Everything is asked again here, permission first: nothing else may be sent. `anew`: the place holds nothing."""
-    now = content(members(job, spec, state), spec, job.conf.base.region).persist()
-    sent, deliveries = job.lake.read("activation.sent"), job.lake.read("activation.deliveries")
-    before = ledger.held(sent, deliveries, name, seen_before_confirmed=spec.protocol == "http")
-    if anew and spec.protocol != "http":
-        before = before.limit(0)
-    before = before.persist()
-    quiet = [name for name in spec.audiences if is_quiet(job, name)]
-    if quiet:
-        job.log(f"{name}: quiet hours of {', '.join(quiet)}: only who may no longer be addressed is removed")
-        now = ledger.unchanged(now, before, quiet)
-    stay, keeping = None, spec.audiences if spec.sync == "upsert" else quiet
-    if keeping:
-        yes = [_allowed(job, audience, state) for audience in keeping]
-        people = job.lake.read("identity.members")
-        stay = ledger.staying(before, now, people, reduce(DataFrame.unionByName, yes))
-    found = ledger.changes(now, before, spec, stay)
-    kept = ledger.Changes(*(frame.persist() for frame in found))
-    ended, _ = digest(kept.gone.select(F.col("audience").alias("_audience"), F.col("row_id").alias("_row_id")))
-    begun, added = digest(kept.adds)
-    whole, _ = digest(now)
-    removed = kept.gone.count()
-    before.unpersist()
-    return Plan(now, kept, removed, added, f"{whole}|{begun}|{ended}")
-
-
-def is_quiet(job: Job, audience: str) -> bool:
-    hours = job.conf.audiences[audience].quiet_hours
-    return hours is not None and hours.holds(job.run_at)
-
-
-def _allowed(job: Job, audience: str, state: DataFrame) -> DataFrame:
-    yes = consented(state.select("person_id").distinct(), state, purpose=job.conf.audiences[audience].purpose)
-    return yes.select(F.lit(audience).alias("audience"), "person_id")
 
 
 def _delivery(job: Job, name: str, spec: Destination, found: Plan, last: dict | None, url, about: str) -> Delivery:

@@ -67,6 +67,13 @@ def unchanged(now: DataFrame, before: DataFrame, audiences: list[str]) -> DataFr
     return old.where(F.col("_audience").isin(*audiences)).unionByName(now.where(~F.col("_audience").isin(*audiences)))
 
 
+def unsent(now: DataFrame, before: DataFrame, field: str) -> DataFrame:
+    """`now` without the rows whose value of `field` is surely held: an action is sent once, whatever else changed."""
+    sure = before.where("sure").select(F.col("audience").alias("_audience"), F.col("values")[field].alias("_value"))
+    same = (now["_audience"] == sure["_audience"]) & (now[field] == sure["_value"])
+    return now.join(sure, same, "left_anti")
+
+
 def removes(gone: DataFrame, now: DataFrame, destination: Destination) -> DataFrame:
     """Rows to remove in the shape of `content`: the fields that name a row, as they were sent; all others null."""
     units = destination.units

@@ -55,7 +55,7 @@ def build(job: Job) -> Built:
     inside: dict[str, DataFrame] = {}
     everybody, rows = [], []
     state = permission(job).persist() if job.conf.audiences else None
-    said = _contacts(job).persist() if any(one.caps for one in job.conf.audiences.values()) else None
+    said = contacted(job).persist() if any(one.caps for one in job.conf.audiences.values()) else None
     for name in order(job.conf.audiences):
         audience = job.conf.audiences[name]
         out = _left_out(job, name, said, inside)
@@ -76,7 +76,8 @@ def build(job: Job) -> Built:
     return Built(members, reduce(DataFrame.unionByName, everybody), job.spark.createDataFrame(rows, FUNNEL))
 
 
-def _contacts(job: Job) -> DataFrame:
+def contacted(job: Job) -> DataFrame:
+    """Contacts of everybody before this day, see `contacts`."""
     names = ("silver.interactions", "activation.sent", "activation.deliveries", "identity.members")
     channels = {name: spec.channel for name, spec in job.conf.destinations.items() if spec.channel}
     # Before this day: a second run of the day must not count what the first one sent.

@@ -181,11 +181,13 @@ class Destination(Strict):
     channel: a delivery is a contact by this channel, and counts for contact caps.
     may_leave: classes of personal data that may leave as they are; identifiers that a normaliser hashes may always.
     keep_days: deliveries older than this are deleted, never the one in force.
+    journeys: instead of audiences: their actions, each sent once (sync upsert), named by a field with `action_id`.
     """
 
     description: str
     protocol: Literal["s3_files", "http"]
-    audiences: tuple[str, ...] = Field(min_length=1)
+    audiences: tuple[str, ...] = ()
+    journeys: tuple[str, ...] = ()
     sync: Literal["full", "mirror", "upsert"] = "full"
     prefix: str = Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*$")
     format: Literal["csv", "json", "parquet", "delta"] = "csv"
@@ -201,6 +203,10 @@ class Destination(Strict):
 
     @model_validator(mode="after")
     def readable(self) -> Destination:
+        if bool(self.audiences) == bool(self.journeys):
+            raise ValueError("a destination takes `audiences: [...]` or `journeys: [...]`: one of them")
+        if self.journeys and (self.sync != "upsert" or self.key):
+            raise ValueError("journeys go with sync upsert and no key: each action is sent once, under its action_id")
         if self.compression == "zstd" and self.format not in ("parquet", "delta"):
             raise ValueError("zstd goes with parquet and delta only: few readers of text files know it; use gzip")
         if self.format == "delta" and self.sync != "full":
@@ -214,6 +220,8 @@ class Destination(Strict):
     @property
     def units(self) -> tuple[tuple[str, ...], ...]:
         """Fields that name a row at the destination, each tuple on its own; () where nothing does."""
+        if self.journeys:
+            return tuple((name,) for name, target in self.fields.items() if target.column == "action_id")[:1]
         if self.key:
             return (self.key,)
         naming = NAMING.get(self.normalisers, ())

@@ -10,6 +10,7 @@ from pydantic import Field
 from cdp_spark.config.activation import Audience, Destination, Purpose
 from cdp_spark.config.contract import Duration, Strict, Table
 from cdp_spark.config.identity import Link
+from cdp_spark.config.journeys import Journey, Offer
 from cdp_spark.config.source import Feature, Identity, Source
 
 
@@ -94,3 +95,5 @@ class Conf(Strict):
     purposes: dict[str, Purpose] = {}
     audiences: dict[str, Audience] = {}
     destinations: dict[str, Destination] = {}
+    offers: dict[str, Offer] = {}
+    journeys: dict[str, Journey] = {}
