@@ -9,11 +9,21 @@ from py4j.protocol import Py4JJavaError
 from pyspark.errors.exceptions.captured import CapturedException
 from pyspark.sql import SparkSession
 
+FULL = ("No space left", "File too large", "quota exceeded")
+
 
 class StorageError(Exception):
     """A place cannot be reached or used: says which, why as far as the store tells, and which settings decide."""
 
     exit_code = 3
+
+
+def cause(error: Exception) -> tuple[str, str]:
+    """Kind and words of what began an error of the JVM; its words may hold values, and are only to be searched."""
+    java = getattr(error, "java_exception", None) or getattr(error, "_origin", None)
+    while java is not None and java.getCause() is not None:
+        java = java.getCause()
+    return (java.getClass().getSimpleName(), java.getMessage() or "") if java else (type(error).__name__, str(error))
 
 
 class Storage:
@@ -28,14 +38,15 @@ class Storage:
         return path.getFileSystem(self._conf), path
 
     @contextmanager
-    def _telling(self, uri: str) -> Iterator[None]:
+    def telling(self, uri: str) -> Iterator[None]:
         """Errors of the store as StorageError: its own words may name keys, so only their kind is told."""
         try:
             yield
         except (Py4JJavaError, CapturedException) as error:
-            java = getattr(error, "java_exception", None)
-            kind = java.getClass().getSimpleName() if java else type(error).__name__
+            kind, words = cause(error)
             told = f"{uri} cannot be used ({kind})"
+            if any(word in words for word in FULL):
+                told += ": the disk is full, or a limit is reached there; make room, then run again"
             if uri.startswith("s3a://"):
                 told += (
                     f": is the store at {self._conf.get('fs.s3a.endpoint') or 'the default endpoint'} up and reachable "
@@ -45,7 +56,7 @@ class Storage:
             raise StorageError(told) from None
 
     def exists(self, uri: str) -> bool:
-        with self._telling(uri):
+        with self.telling(uri):
             fs, path = self._open(uri)
             return fs.exists(path)
 
@@ -64,7 +75,7 @@ class Storage:
         """Put `text` at `uri` whole or not at all: object stores put atomically, others rename into place."""
         fs, path = self._open(uri)
         if fs.getScheme() in ("s3a", "s3"):
-            with self._telling(uri):
+            with self.telling(uri):
                 self._put(fs, path, text, overwrite=True)
             return
         part = self._jvm.org.apache.hadoop.fs.Path(f"{uri}.part")
@@ -93,12 +104,13 @@ class Storage:
             stream.close()
 
     def delete(self, uri: str) -> None:
-        fs, path = self._open(uri)
-        fs.delete(path, True)
+        with self.telling(uri):
+            fs, path = self._open(uri)
+            fs.delete(path, True)
 
     def files(self, uri: str) -> list[str]:
         """Paths of the files that a glob below any file system matches, sorted; [] where none does."""
-        with self._telling(uri):
+        with self.telling(uri):
             fs, path = self._open(uri)
             found = fs.globStatus(path) or []
         return sorted(str(status.getPath().toString()) for status in found if status.isFile())

@@ -250,7 +250,7 @@ def test_the_best_offer_is_that_of_the_highest_expected_value(spark):
         ("journeys/come_back.yml", "{wait: 5 days}", "{wait: 5 days, to: crm_journeys}", "only with them"),
         ("journeys/come_back.yml", "{wait: 5 days}", "{}", "exactly one of send, offer, wait, branch, leave"),
         ("offers.yml", "spend_365d", "spend_356d", "did you mean 'spend_365d'"),
-        ("destinations/crm_journeys.yml", "sync: upsert", "sync: full", "an action is sent once"),
+        ("destinations/crm_journeys.yml", "sync: upsert", "sync: full", "action is sent once"),
         ("destinations/crm_journeys.yml", "[come_back]", "[come_bak]", "did you mean 'come_back'"),
         ("destinations/crm_journeys.yml", "  action_id: {column: action_id}\n", "", "each action needs its id"),
         ("destinations/crm_file.yml", "{column: audience}", "{column: action_id}", "no column 'action_id'"),

@@ -7,7 +7,7 @@ HTTP: intent row, rows of what is sent, removals, additions, rows that were refu
 from __future__ import annotations
 
 import hashlib
-from datetime import date
+from datetime import date, timedelta
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -21,7 +21,7 @@ from cdp_spark.audiences.build import permission
 from cdp_spark.config.activation import Destination
 from cdp_spark.config.leaving import identifying
 from cdp_spark.job import Job
-from cdp_spark.storage import Storage
+from cdp_spark.storage import Storage, StorageError
 
 DELIVERY = (
     "destination string, delivery_id string, status string, sequence int, date date, uri string, rows bigint, "
@@ -39,7 +39,7 @@ def deliver_all(job: Job) -> list[dict]:
     for name, spec in job.conf.destinations.items():
         try:
             deliver(job, name, spec, state)
-        except DeliveryError as error:
+        except (DeliveryError, StorageError) as error:
             failed.append(f"{name}: {error}")
     if state is not None:
         state.unpersist()
@@ -63,7 +63,11 @@ def deliver(job: Job, name: str, spec: Destination, state: DataFrame) -> None:
     if ahead > str(job.date):
         job.warn(f"{name}: the delivery in force is of {ahead}; nothing was delivered for {job.date}")
         return
-    found, about = plan(job, name, spec, state, anew=last is None), description(name, spec)
+    chain = files.chain(store, pointer) if last and store and spec.keep_days else []
+    about, lost, anew = description(name, spec), store is not None and last is None, aged(chain, spec, job.date)
+    found = plan(job, name, spec, state, lost=lost, anew=anew)
+    if anew:
+        last = None
     same = last and last["date"] == job.date and last["about"] == about
     if same and not (found.added or found.removed):
         job.log(f"{name}: delivery {last['delivery_id']} is in force already")
@@ -71,6 +75,12 @@ def deliver(job: Job, name: str, spec: Destination, state: DataFrame) -> None:
         _make(job, _delivery(job, name, spec, found, last, url, about), found, store, about)
     for frame in (found.now, found.changes.adds, found.changes.gone, found.changes.removes):
         frame.unpersist()
+
+
+def aged(chain: list[dict], spec: Destination, day: date) -> bool:
+    """Whether a mirror's chain of differences begins so long ago that it starts anew, so that the old ones expire."""
+    oldest = str(day - timedelta(days=spec.keep_days or 0))
+    return spec.sync == "mirror" and bool(chain) and chain[-1]["date"] < oldest
 
 
 def newest(job: Job, name: str, pointer: dict | None) -> dict | None:
@@ -122,7 +132,7 @@ def _make(job: Job, delivery: Delivery, found: Plan, store: Objects | None, abou
     job.log(f"{delivery.destination}: {_told(delivery)} in {pointer['files']} files, {delivery.uri}")
     if delivery.spec.sync == "full" and not pointer["rows"]:
         job.warn(f"{delivery.destination}: nobody to deliver; the list of the destination is now empty")
-    _expire(job, delivery)
+    _expire(job, delivery, store, pointer)
 
 
 def _post(job: Job, delivery: Delivery, found: Plan, rows: DataFrame, given: dict, about: str) -> None:
@@ -145,13 +155,15 @@ def _told(delivery: Delivery) -> str:
     return ", ".join(f"{part.count} rows to {part.operation}" for part in delivery.parts)
 
 
-def _expire(job: Job, delivery: Delivery) -> None:
-    """Delete deliveries that are older than the destination keeps them."""
+def _expire(job: Job, delivery: Delivery, store: Objects, pointer: dict) -> None:
+    """Delete deliveries that are older than the destination keeps them, and that no reader of this one needs."""
     spec = delivery.spec
     if spec.keep_days is None:
         return
-    known = job.lake.read("activation.deliveries")
-    for row in files.expired(known, delivery.destination, job.date, spec.keep_days, delivery.delivery_id):
+    known, needed = job.lake.read("activation.deliveries"), [delivery.delivery_id]
+    if spec.sync == "mirror":
+        needed = [manifest["delivery_id"] for manifest in files.chain(store, pointer)]
+    for row in files.expired(known, delivery.destination, job.date, spec.keep_days, needed):
         Storage(job.spark).delete(row["uri"])
         old = delivery._replace(delivery_id=row["delivery_id"], sequence=row["sequence"], uri=row["uri"], parts=())
         _record(job, old, "expired", row["date"], about=row["about"])

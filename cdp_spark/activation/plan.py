@@ -29,13 +29,16 @@ class Plan(NamedTuple):
     digest: str
 
 
-def plan(job: Job, name: str, spec: Destination, state: DataFrame, *, anew: bool) -> Plan:
-    """Everything is asked again here, permission first: nothing else may be sent. `anew`: the place holds nothing."""
+def plan(job: Job, name: str, spec: Destination, state: DataFrame, *, lost: bool, anew: bool) -> Plan:
+    """Everything is asked again here, permission first: nothing else may be sent.
+
+    lost: the place holds nothing (any more).  anew: what is delivered replaces all that is there.
+    """
     people = actions(job, name, spec, state) if spec.journeys else members(job, spec, state)
-    now = content(people, spec, job.conf.base.region).persist()
+    now = content(people, spec, job.conf.base.region)
     sent, deliveries = job.lake.read("activation.sent"), job.lake.read("activation.deliveries")
     before = ledger.held(sent, deliveries, name, seen_before_confirmed=spec.protocol == "http")
-    if anew and spec.protocol != "http":
+    if lost:
         before = before.limit(0)
     before = before.persist()
     if spec.journeys:
@@ -44,7 +47,10 @@ def plan(job: Job, name: str, spec: Destination, state: DataFrame, *, anew: bool
     if quiet:
         job.log(f"{name}: quiet hours of {', '.join(quiet)}: only who may no longer be addressed is removed")
         now = ledger.unchanged(now, before, quiet)
+    now = now.persist()
     kept = ledger.changes(now, before, spec, _stay(job, spec, now, before, quiet, state))
+    if anew:
+        kept = kept._replace(adds=now, removes=kept.removes.limit(0))
     kept = ledger.Changes(*(frame.persist() for frame in kept))
     ended, removed = digest(kept.gone.select(F.col("audience").alias("_audience"), F.col("row_id").alias("_row_id")))
     begun, added = digest(kept.adds)

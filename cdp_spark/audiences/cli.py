@@ -78,8 +78,9 @@ def reconcile_command(destination, receiver, root, conf_dir, env, text, as_json)
 @audience.command("policy")
 @click.option("--exports", required=True, help="root of the deliveries: s3://bucket/prefix")
 @click.option("--reader", is_flag=True, help="for who fetches the deliveries, not for who makes them")
-def policy_command(exports: str, reader: bool) -> None:
+@click.option("--kms-key", help="ARN of the key that objects are encrypted with (s3.kms_key)")
+def policy_command(exports: str, reader: bool, kms_key: str | None) -> None:
     """The least that AWS IAM must allow for deliveries below a place, as a policy document."""
     from cdp_spark.activation.policy import policy
 
-    click.echo(json.dumps(policy(exports, reader=reader), indent=1))
+    click.echo(json.dumps(policy(exports, reader=reader, kms_key=kms_key), indent=1))

@@ -180,7 +180,9 @@ class Destination(Strict):
     field that carries person_id.
     channel: a delivery is a contact by this channel, and counts for contact caps.
     may_leave: classes of personal data that may leave as they are; identifiers that a normaliser hashes may always.
-    keep_days: deliveries older than this are deleted, never the one in force.
+    partition_by: fields whose values become folders (name=value, as in Hive) and stand in no file.
+    keep_days: deliveries older than this are deleted, never what a reader of the one in force needs. A mirror whose
+    first delivery is older starts anew: its next one replaces all.
     journeys: instead of audiences: their actions, each sent once (sync upsert), named by a field with `action_id`.
     """
 
@@ -197,6 +199,7 @@ class Destination(Strict):
     channel: str | None = None
     may_leave: tuple[Pii, ...] = ("none", "pseudonym")
     max_rows_per_file: int = Field(1_000_000, ge=1)
+    partition_by: tuple[str, ...] = ()
     compression: Literal["none", "gzip", "zstd"] = "none"
     keep_days: int | None = Field(None, ge=1)
     http: Http | None = None
@@ -207,6 +210,10 @@ class Destination(Strict):
             raise ValueError("a destination takes `audiences: [...]` or `journeys: [...]`: one of them")
         if self.journeys and (self.sync != "upsert" or self.key):
             raise ValueError("journeys go with sync upsert and no key: each action is sent once, under its action_id")
+        if self.keep_days and self.sync == "upsert" and not self.journeys:
+            raise ValueError("keep_days does not go with sync upsert: a reader needs every delivery since the first")
+        if odd := [name for name in self.partition_by if name not in self.fields]:
+            raise ValueError(f"partition_by names {odd}, which are none of the fields {list(self.fields)}")
         if self.compression == "zstd" and self.format not in ("parquet", "delta"):
             raise ValueError("zstd goes with parquet and delta only: few readers of text files know it; use gzip")
         if self.format == "delta" and self.sync != "full":

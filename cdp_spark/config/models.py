@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Literal
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from cdp_spark.config.activation import Audience, Destination, Purpose
 from cdp_spark.config.contract import Duration, Strict, Table
@@ -15,7 +15,11 @@ from cdp_spark.config.source import Feature, Identity, Source
 
 
 class S3(Strict):
-    """How `s3a://` roots are reached; secrets are environment variables, named here, never written here."""
+    """How `s3a://` roots are reached; secrets are environment variables, named here, never written here.
+
+    encryption: what the store is told to encrypt objects with: AES256 (SSE-S3) or aws:kms, with kms_key (an ARN) or the
+    account's own key. checksum: SHA256 asks the store to check and keep it; none for stores that know no such header.
+    """
 
     endpoint: str | None = None
     region: str = "us-east-1"
@@ -24,6 +28,15 @@ class S3(Strict):
     secret_key_env: str = "AWS_SECRET_ACCESS_KEY"
     attempts: int = Field(5, ge=1)
     timeout_seconds: int = Field(30, ge=1)
+    encryption: Literal["AES256", "aws:kms"] | None = None
+    kms_key: str | None = None
+    checksum: Literal["SHA256", "none"] = "SHA256"
+
+    @model_validator(mode="after")
+    def key_has_a_use(self) -> S3:
+        if self.kms_key and self.encryption != "aws:kms":
+            raise ValueError("kms_key goes with `encryption: aws:kms`, and only with it")
+        return self
 
 
 class Env(Strict):

@@ -1,6 +1,7 @@
 """Kills the process it is loaded into, and its JVM, at one commit: put this folder on PYTHONPATH.
 
-CDP_TEST_KILL: "<table> before|during|after".  CDP_TEST_KILLED: a file that is made then; once there, nothing is killed.
+CDP_TEST_KILL: "<table> before|during|after", or of an object of a delivery "<end of its key> before|after" its put.
+CDP_TEST_KILLED: a file that is made then; once there, nothing is killed.
 """
 
 import os
@@ -51,10 +52,26 @@ def patch(table: str, moment: str) -> None:
     Lake._commit = killed
 
 
+def patch_put(key: str, moment: str) -> None:
+    from cdp_spark.activation.objects import Bucket, Folder
+
+    for kind in (Bucket, Folder):
+        put = kind.put
+
+        def killed(self, name, body, put=put):
+            if name.endswith(key) and moment == "before":
+                die()
+            put(self, name, body)
+            if name.endswith(key):
+                die()
+
+        kind.put = killed
+
+
 wanted = os.environ.get("CDP_TEST_KILL")
 if (
     wanted
     and not Path(os.environ["CDP_TEST_KILLED"]).exists()
     and not any("pyspark.daemon" in a for a in sys.orig_argv)
 ):
-    patch(*wanted.split())
+    (patch_put if wanted.split()[0].endswith(".json") else patch)(*wanted.split())
