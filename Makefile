@@ -74,6 +74,12 @@ bench-identity: setup ## components against plain GraphFrames, ratios in one run
 bench-identity-match: setup ## our scoring of candidate pairs beside Splink's on Spark, ratio in one run
 	$(BIN)/python -m tests.benchmarks.matching
 
+test-delivery-faults: jars-s3 ## a delivery killed at every point, two at once, a full disk
+	CDP_LONG=1 $(BIN)/python -m pytest tests/test_delivery_faults.py
+bench-activation: setup ## deliveries against Spark writing the same columns as plain Parquet, ratios of one run (MEMBERS=1000000)
+	$(BIN)/python -m tests.benchmarks.activation --members $(or $(MEMBERS),1000000)
+.PHONY: test-delivery-faults bench-activation
+
 lint: $(STAMP) ## ruff
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .
 

@@ -100,7 +100,7 @@ def _delivery(job: Job, name: str, spec: Destination, found: Plan, last: dict | 
     mine = known.agg(F.max("sequence").alias("all"), own.alias("own")).first()
     sequence = mine["own"] or (mine["all"] or 0) + 1
     if spec.sync == "full":
-        parts = [Part("replace", found.now, found.now.count())]
+        parts = [Part("replace", found.now, found.rows)]
     else:
         removes = Part("remove", found.changes.removes, found.changes.removes.count())
         parts = [removes, Part("upsert", found.changes.adds, found.added)]

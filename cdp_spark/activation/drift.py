@@ -11,6 +11,7 @@ from cdp_spark.activation import ledger
 from cdp_spark.activation.objects import DeliveryError
 from cdp_spark.config.activation import Destination
 from cdp_spark.job import Job
+from cdp_spark.storage import Storage
 
 
 def drift(before: DataFrame, receiver: DataFrame, destination: Destination) -> dict[str, dict[str, int]]:
@@ -40,6 +41,8 @@ def reconciled(job: Job, name: str, file: str) -> dict[str, dict[str, int]]:
     kind = file.rsplit(".", 1)[-1].replace("jsonl", "json")
     if kind not in ("csv", "json", "parquet"):
         raise DeliveryError(f"{file}: expected .csv, .jsonl, .json or .parquet with the destination's fields")
+    if not Storage(job.spark).exists(file):
+        raise DeliveryError(f"{file}: no such file; give --receiver a list that the receiver made")
     reader = job.spark.read.format(kind).options(**({"header": "true", "escape": '"'} if kind == "csv" else {}))
     receiver = reader.load(file)
     if missing := [f for unit in spec.units for f in unit if f not in receiver.columns]:

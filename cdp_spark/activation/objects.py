@@ -19,6 +19,8 @@ WRONG_KEYS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "In
 class DeliveryError(Exception):
     """A delivery cannot be made. Names the place, the setting and the remedy; never a secret, never a row's value."""
 
+    exit_code = 2
+
 
 class Digest(NamedTuple):
     bytes: int

@@ -24,6 +24,7 @@ class Plan(NamedTuple):
 
     now: DataFrame
     changes: ledger.Changes
+    rows: int
     removed: int
     added: int
     digest: str
@@ -48,15 +49,18 @@ def plan(job: Job, name: str, spec: Destination, state: DataFrame, *, lost: bool
         job.log(f"{name}: quiet hours of {', '.join(quiet)}: only who may no longer be addressed is removed")
         now = ledger.unchanged(now, before, quiet)
     now = now.persist()
-    kept = ledger.changes(now, before, spec, _stay(job, spec, now, before, quiet, state))
+    if before.isEmpty():  # a first delivery: nothing to compare with
+        kept = ledger.Changes(now, before, now.limit(0))
+    else:
+        kept = ledger.changes(now, before, spec, _stay(job, spec, now, before, quiet, state))
     if anew:
-        kept = kept._replace(adds=now, removes=kept.removes.limit(0))
+        kept = kept._replace(adds=now, removes=now.limit(0))
     kept = ledger.Changes(*(frame.persist() for frame in kept))
     ended, removed = digest(kept.gone.select(F.col("audience").alias("_audience"), F.col("row_id").alias("_row_id")))
-    begun, added = digest(kept.adds)
-    whole, _ = digest(now)
+    whole, rows = digest(now)
+    begun, added = (whole, rows) if kept.adds is now else digest(kept.adds)
     before.unpersist()
-    return Plan(now, kept, removed, added, f"{whole}|{begun}|{ended}")
+    return Plan(now, kept, rows, removed, added, f"{whole}|{begun}|{ended}")
 
 
 def _stay(job: Job, spec: Destination, now: DataFrame, before: DataFrame, quiet: list[str], state) -> DataFrame | None:

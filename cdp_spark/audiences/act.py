@@ -55,6 +55,18 @@ def write(job: Job, rows: DataFrame | None) -> None:
     rows.unpersist()
 
 
+def standings(job: Job, name: str) -> dict[str, list[dict]]:
+    """{"people": [{step, reason, people}], "actions": [{as_of, step, action, people}]} of a journey up to the run."""
+    mine = (F.col("journey") == name) & (F.col("as_of") <= F.lit(job.as_of))
+    rows = job.lake.read("activation.journeys").where(mine)
+    newest = rows.agg(F.max("as_of").alias("day")).first()["day"]
+    people = rows.where(F.col("as_of") == F.lit(newest)).groupBy("step", "reason").agg(F.count("*").alias("people"))
+    acted = job.lake.read("activation.actions").where(mine).groupBy("as_of", "step", "action")
+    acted = acted.agg(F.count("*").alias("people")).orderBy("as_of", "step", "action")
+    return {"people": [row.asDict() for row in people.orderBy("step", "reason").collect()],
+            "actions": [row.asDict() for row in acted.collect()]}  # fmt: skip
+
+
 def _before(job: Job) -> DataFrame:
     """Where everybody stood after the run before this day's: a second run of the day starts there again."""
     rows = job.lake.read("activation.journeys").where(F.col("as_of") < F.lit(job.as_of))

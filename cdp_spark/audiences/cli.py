@@ -46,14 +46,43 @@ def preview_command(name, root, conf_dir, env, text, as_json) -> None:
 @with_options
 def changes_command(name, root, conf_dir, env, text, as_json) -> None:
     """How many entered and exited the audience NAME on each day, and why; never who."""
+    from pyspark.sql import functions as F
+
     job = opened(root, conf_dir, env, text)
-    rows = job.lake.read("activation.changes").where(f"audience = '{name}' AND as_of <= '{job.as_of}'")
-    found = rows.groupBy("as_of", "change", "reason").count().orderBy("as_of", "change", "reason").collect()
+    _known("audience", name, job.conf.audiences)
+    mine = (F.col("audience") == name) & (F.col("as_of") <= F.lit(job.as_of))
+    found = (
+        job.lake.read("activation.changes")
+        .where(mine)
+        .groupBy("as_of", "change", "reason")
+        .count()
+        .orderBy("as_of", "change", "reason")
+        .collect()
+    )
     if as_json:
         click.echo(json.dumps([row.asDict() for row in found], indent=1, default=str))
         return
     for row in found:
         click.echo(f"{row['as_of']}  {row['change']:<8} {row['reason']:<12} {row['count']:>10,}")
+
+
+@audience.command("journey")
+@click.argument("name")
+@with_options
+def journey_command(name, root, conf_dir, env, text, as_json) -> None:
+    """How many stand where on the journey NAME, why others left, and what it did on which day; never who."""
+    from cdp_spark.audiences.act import standings
+
+    job = opened(root, conf_dir, env, text)
+    _known("journey", name, job.conf.journeys)
+    found = standings(job, name)
+    if as_json:
+        click.echo(json.dumps(found, indent=1, default=str))
+        return
+    for row in found["people"]:
+        click.echo(f"{row['step'] or 'left: ' + row['reason']:<28} {row['people']:>10,}")
+    for row in found["actions"]:
+        click.echo(f"{row['as_of']}  {row['step']:<16} {row['action']:<24} {row['people']:>10,}")
 
 
 @audience.command("reconcile")

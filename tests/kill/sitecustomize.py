@@ -1,6 +1,7 @@
 """Kills the process it is loaded into, and its JVM, at one commit: put this folder on PYTHONPATH.
 
-CDP_TEST_KILL: "<table> before|during|after", or of an object of a delivery "<end of its key> before|after" its put.
+CDP_TEST_KILL: "<table> before|during|after", or of an object of a delivery "<end of its key> before|after" its put, or
+"<folder of a destination> data" as soon as data appears there.
 CDP_TEST_KILLED: a file that is made then; once there, nothing is killed.
 """
 
@@ -32,6 +33,14 @@ def watch(folder: str) -> None:
     known = data_files(folder)
     while data_files(folder) <= known:
         time.sleep(0.002)  # a watcher has nothing else to wait for
+    die()
+
+
+def watch_parts(folder: str) -> None:
+    """Die as soon as a data file of a delivery that was not there yet appears below `folder`."""
+    known = set(Path(folder).rglob("*part-*"))
+    while set(Path(folder).rglob("*part-*")) <= known:
+        time.sleep(0.002)
     die()
 
 
@@ -74,4 +83,8 @@ if (
     and not Path(os.environ["CDP_TEST_KILLED"]).exists()
     and not any("pyspark.daemon" in a for a in sys.orig_argv)
 ):
-    (patch_put if wanted.split()[0].endswith(".json") else patch)(*wanted.split())
+    what, moment = wanted.split()
+    if moment == "data":
+        threading.Thread(target=watch_parts, args=(what,), daemon=True).start()
+    else:
+        (patch_put if what.endswith(".json") else patch)(what, moment)
