@@ -372,8 +372,7 @@ def test_what_left_today_stands_when_the_day_is_run_again(walking):
 
 
 def test_nobody_is_acted_on_who_has_heard_enough_or_withdrew_since(walking):
-    capped = walking.conf.journeys["j"].model_copy(update={"caps": ({"contacts": 1, "days": 7},)})
-    capped = Journey.model_validate(capped.model_dump())
+    capped = Journey.model_validate(yaml.safe_load(JOURNEY) | {"caps": [{"contacts": 1, "days": 7}]})
     job = replace(walking, conf=walking.conf.model_copy(update={"journeys": {"j": capped}}))
     body = job.conf.destinations["crm"].model_copy(update={"journeys": ("j",)})
     job = replace(job, conf=job.conf.model_copy(update={"destinations": {"crm": body}}))

@@ -8,14 +8,11 @@ import time
 from datetime import timedelta
 
 import pytest
-from click.testing import CliRunner
 from pyspark.sql import functions as F
 
 from cdp_spark.activation import objects
 from cdp_spark.activation.deliver import deliver_all
 from cdp_spark.activation.objects import Bucket, DeliveryError
-from cdp_spark.activation.policy import policy
-from cdp_spark.audiences.cli import audience
 from cdp_spark.config.models import S3
 from cdp_spark.session import s3_settings
 from jobs import audiences as audiences_job
@@ -187,14 +184,3 @@ def test_settings_reach_both_clients():
     assert found["spark.hadoop.fs.s3a.create.checksum.algorithm"] == "SHA256"
     with pytest.raises(ValueError, match="kms_key goes with"):
         S3(kms_key="k")
-
-
-def test_the_policy_allows_what_is_done_and_no_more():
-    writer, reader = policy("s3://out/cdp", reader=False), policy("s3a://out/cdp/", reader=True)
-    assert writer["Statement"][1]["Resource"] == ["arn:aws:s3:::out/cdp/*"]
-    assert reader["Statement"][1]["Action"] == ["s3:GetObject"]
-    assert not any("*" in action for one in writer["Statement"] for action in one["Action"])
-    keyed = policy("s3://out", reader=True, kms_key="arn:aws:kms:eu-west-1:1:key/k")["Statement"][-1]
-    assert keyed["Action"] == ["kms:Decrypt"] and keyed["Resource"] == ["arn:aws:kms:eu-west-1:1:key/k"]
-    done = CliRunner().invoke(audience, ["policy", "--exports", "/tmp/x"])
-    assert done.exit_code == 2 and "is no s3://bucket/prefix" in done.output

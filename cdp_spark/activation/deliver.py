@@ -16,7 +16,7 @@ from cdp_spark.activation import files, http, ledger
 from cdp_spark.activation.content import description
 from cdp_spark.activation.files import Delivery, Part
 from cdp_spark.activation.objects import DeliveryError, Objects, objects
-from cdp_spark.activation.plan import Plan, plan
+from cdp_spark.activation.plan import Plan, plan, rule
 from cdp_spark.audiences.build import permission
 from cdp_spark.config.activation import Destination
 from cdp_spark.config.leaving import identifying
@@ -35,7 +35,9 @@ def deliver_all(job: Job) -> list[dict]:
 
     Raises DeliveryError for all destinations that failed, after the others had their turn.
     """
-    state, failed = permission(job).persist() if job.conf.destinations else None, []
+    asked = [rule(job, spec, name).purpose for spec in job.conf.destinations.values()
+             for name in spec.audiences + spec.journeys]  # fmt: skip
+    state, failed = permission(job, asked).persist() if asked else None, []
     for name, spec in job.conf.destinations.items():
         try:
             deliver(job, name, spec, state)

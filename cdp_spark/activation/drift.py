@@ -17,7 +17,7 @@ from cdp_spark.storage import Storage
 def drift(before: DataFrame, receiver: DataFrame, destination: Destination) -> dict[str, dict[str, int]]:
     """{naming field(s): {"held", "missing", "unexpected"}}: values of the ledger that the receiver lacks, and others.
 
-    before: rows of `ledger.held`.  receiver: what it says it holds, in the destination's fields, as text.
+    before: rows of `ledger.valued`.  receiver: what it says it holds, in the destination's fields, as text.
     """
     found = {}
     for unit in destination.units:
@@ -49,4 +49,4 @@ def reconciled(job: Job, name: str, file: str) -> dict[str, dict[str, int]]:
         raise DeliveryError(f"{file}: lacks the columns {missing}, by which {name} is compared")
     sent, deliveries = job.lake.read("activation.sent"), job.lake.read("activation.deliveries")
     before = ledger.held(sent, deliveries, name, seen_before_confirmed=spec.protocol == "http")
-    return drift(before, receiver, spec)
+    return drift(ledger.valued(before, sent, name), receiver, spec)

@@ -43,16 +43,16 @@ def plan(job: Job, name: str, spec: Destination, state: DataFrame, *, lost: bool
         before = before.limit(0)
     before = before.persist()
     if spec.journeys:
-        now = ledger.unsent(now, before, spec.units[0][0])
+        now = ledger.unsent(now, ledger.valued(before, sent, name), spec.units[0][0])
     quiet = [one for one in spec.audiences + spec.journeys if is_quiet(job, spec, one)]
     if quiet:
         job.log(f"{name}: quiet hours of {', '.join(quiet)}: only who may no longer be addressed is removed")
         now = ledger.unchanged(now, before, quiet)
     now = now.persist()
     if before.isEmpty():  # a first delivery: nothing to compare with
-        kept = ledger.Changes(now, before, now.limit(0))
+        kept = ledger.Changes(now, ledger.valued(before, sent, name), now.limit(0))
     else:
-        kept = ledger.changes(now, before, spec, _stay(job, spec, now, before, quiet, state))
+        kept = ledger.changes(now, before, sent, name, spec, _stay(job, spec, now, before, quiet, state))
     if anew:
         kept = kept._replace(adds=now, removes=now.limit(0))
     kept = ledger.Changes(*(frame.persist() for frame in kept))

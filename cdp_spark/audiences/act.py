@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import reduce
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from cdp_spark.audiences.build import contacted, permission, wide
@@ -27,8 +27,9 @@ def build(job: Job) -> DataFrame | None:
     inside = read("activation.members").where("left IS NULL AND arm = 'treatment'").select("audience", "person_id")
     before = carried(_before(job), read("identity.members"))
     people = entered(before, inside, job.conf.journeys, day).persist()
-    rows = moved(_with_facts(job, people, inside), job.conf.journeys, day)
-    return rows.join(_may(job, people).drop("may"), ["journey", "person_id"], "left").persist()
+    may = _may(job, people).persist()
+    rows = moved(_with_facts(job, people, inside, may), job.conf.journeys, day)
+    return rows.join(may.drop("may"), ["journey", "person_id"], "left").persist()
 
 
 def write(job: Job, rows: DataFrame | None) -> None:
@@ -41,7 +42,7 @@ def write(job: Job, rows: DataFrame | None) -> None:
     named = F.sha2(F.concat_ws("|", "journey", "at", "person_id", "entered"), 256).substr(1, 32).alias("action_id")
     columns = ("person_id", "journey", "action", "to", "expected_value", "purpose", "consent_id")
     acted = rows.where("at IS NOT NULL").withColumn("purpose", _purpose(job))
-    acted = permitted(acted, permission(job)).select(day, *columns, F.col("at").alias("step"), named)
+    acted = permitted(acted, permission(job, _purposes(job))).select(day, *columns, F.col("at").alias("step"), named)
     job.lake.write("activation.actions", acted, on=job.as_of)
     today = F.lit(job.as_of)
     counts = rows.groupBy("journey").agg(
@@ -74,27 +75,31 @@ def _before(job: Job) -> DataFrame:
     return rows.where(F.col("as_of") == F.lit(newest)) if newest else rows.limit(0)
 
 
-def _purpose(job: Job):
+def _purposes(job: Job) -> list[str]:
+    return [journey.purpose for journey in job.conf.journeys.values()]
+
+
+def _purpose(job: Job) -> Column:
     parts = [F.lit(part) for name, journey in job.conf.journeys.items() for part in (name, journey.purpose)]
     return F.create_map(*parts)[F.col("journey")]
 
 
 def _may(job: Job, people: DataFrame) -> DataFrame:
     """journey, person_id, consent_id, may (true) of who says yes to the journey's purpose."""
-    state = permission(job)
+    state = permission(job, _purposes(job))
     yes = [consented(people.where(F.col("journey") == name), state, purpose=journey.purpose)
            for name, journey in job.conf.journeys.items()]  # fmt: skip
     rows = reduce(DataFrame.unionByName, yes)
     return rows.select("journey", "person_id", "consent_id", F.lit(True).alias("may"))
 
 
-def _with_facts(job: Job, people: DataFrame, inside: DataFrame) -> DataFrame:
+def _with_facts(job: Job, people: DataFrame, inside: DataFrame, may: DataFrame) -> DataFrame:
     """`people` (STATE) with FACTS of `moved`."""
     journeys = job.conf.journeys
     audience = F.create_map(*(F.lit(part) for name, j in journeys.items() for part in (name, j.audience)))
     mine = inside.select("audience", "person_id", F.lit(True).alias("inside")).distinct()
     rows = people.withColumn("audience", audience[F.col("journey")]).join(mine, ["audience", "person_id"], "left")
-    rows = rows.join(_may(job, people).drop("consent_id"), ["journey", "person_id"], "left")
+    rows = rows.join(may.drop("consent_id"), ["journey", "person_id"], "left")
     rows = rows.join(_capped(job), ["journey", "person_id"], "left").join(_happened(job, people), "person_id", "left")
     rows = rows.join(_offers(job, people), ["journey", "person_id"], "left").join(_sent(job), "person_id", "left")
     yes = {name: F.coalesce(name, F.lit(False)) for name in ("may", "inside", "capped")}
