@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pyarrow.parquet as pq
 import pytest
+from pyspark.sql import functions as F
 
 from cdp_spark.activation.deliver import deliver_all
 from cdp_spark.config.activation import Audience, Destination
@@ -17,6 +18,8 @@ from tests.forty import DAY, PEOPLE, RULE, on, with_destinations
 from tests.reader import holds, manifests
 
 LEAVES = {"may_leave": ["none", "pseudonym", "direct"]}
+# RFC 4180 as another reader sees it: quotes, line breaks and blanks survive, formulas are neutralised.
+NAMES = [("p01", "=1+1"), ("p02", 'say "hi", they\nsaid'), ("p03", " blank "), ("p04", "-12.5"), ("p05", "@cmd")]
 FIELDS = {name: {"column": name} for name in ("person_id", "audience", "tier")}
 
 
@@ -24,17 +27,25 @@ def reading(job, prefix: str):
     return lambda key: (Path(job.exports) / prefix / key).read_bytes()
 
 
-def test_delta_zstd_folders_and_bounds(job):
+def test_text_delta_zstd_folders_and_bounds(job):
     conf = job.conf.model_copy(update={"audiences": {"vip": RULE, "the rest/+%": Audience(
         description="", owner="", purpose="marketing_email", where="tier IS NULL")}})  # fmt: skip
     job = type(job)(**{**vars(job), "conf": conf})
     both = {"audiences": ["vip", "the rest/+%"], "fields": FIELDS, "max_rows_per_file": 5}
     here = with_destinations(job, {
         "table": both | {"format": "delta", "compression": "zstd", "keep_days": 1},
+        "text": LEAVES | {"fields": {n: {"column": n} for n in ("person_id", "first_name")}},
         "parts": both | {"format": "parquet", "compression": "zstd", "partition_by": ["audience"], "sync": "mirror"},
     })  # fmt: skip
+    names = job.spark.createDataFrame(NAMES, "person_id string, name string")
+    profiles = job.lake.read("gold.profiles").join(names, "person_id", "left")
+    job.lake.write("gold.profiles", profiles.withColumn("first_name", F.coalesce("name", "first_name")).drop("name"))
     audiences_job.run(here)
     deliver_all(here)
+    (told,) = manifests(reading(here, "text"))
+    lines = reading(here, "text")(told["files"][0]["path"]).decode()
+    got = {row["person_id"]: row["first_name"] for row in csv.DictReader(io.StringIO(lines, newline=""))}
+    assert [got[person] for person, _ in NAMES] == ["'=1+1", 'say "hi", they\nsaid', " blank ", "-12.5", "'@cmd"]
     wanted = {(p, "vip", "gold") for p in PEOPLE[1:29]} | {(p, "the rest/+%", None) for p in PEOPLE[30:]}
     (told,) = manifests(reading(here, "table"))
     root = Path(here.exports) / "table"
@@ -72,17 +83,3 @@ def test_what_no_reader_could_use_is_refused(changes, told):
     base = {"description": "", "protocol": "s3_files", "audiences": ["a"], "prefix": "x", "fields": FIELDS}
     with pytest.raises(ValueError, match=told):
         Destination.model_validate(base | changes)
-
-
-def test_text_of_a_spreadsheet_is_text(job):
-    """RFC 4180 as another reader sees it: quotes, line breaks and blanks survive, formulas are neutralised."""
-    rows = [("p01", "=1+1"), ("p02", 'say "hi", they\nsaid'), ("p03", " blank "), ("p04", "-12.5"), ("p05", "@cmd")]
-    names = job.spark.createDataFrame(rows, "person_id string, first_name string")
-    job.lake.write("gold.profiles", job.lake.read("gold.profiles").drop("first_name").join(names, "person_id"))
-    here = with_destinations(job, {"crm": LEAVES | {"fields": {n: {"column": n} for n in ("person_id", "first_name")}}})
-    audiences_job.run(here)
-    deliver_all(here)
-    (told,) = manifests(reading(here, "crm"))
-    text = reading(here, "crm")(told["files"][0]["path"]).decode()
-    got = {row["person_id"]: row["first_name"] for row in csv.DictReader(io.StringIO(text, newline=""))}
-    assert got == {"p01": "'=1+1", "p02": 'say "hi", they\nsaid', "p03": " blank ", "p04": "-12.5", "p05": "'@cmd"}

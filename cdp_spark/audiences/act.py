@@ -26,10 +26,11 @@ def build(job: Job) -> DataFrame | None:
     read, day = job.lake.read, job.as_of
     inside = read("activation.members").where("left IS NULL AND arm = 'treatment'").select("audience", "person_id")
     before = carried(_before(job), read("identity.members"))
-    people = entered(before, inside, job.conf.journeys, day).persist()
-    may = _may(job, people).persist()
+    # Cut from their long plans: what follows adds a projection a step, and each would be planned over all of them.
+    people = entered(before, inside, job.conf.journeys, day).localCheckpoint()
+    may = _may(job, people).localCheckpoint()
     rows = moved(_with_facts(job, people, inside, may), job.conf.journeys, day)
-    return rows.join(may.drop("may"), ["journey", "person_id"], "left").persist()
+    return rows.join(may.drop("may"), ["journey", "person_id"], "left").localCheckpoint()
 
 
 def write(job: Job, rows: DataFrame | None) -> None:
@@ -53,7 +54,6 @@ def write(job: Job, rows: DataFrame | None) -> None:
     )
     for row in counts.orderBy("journey").collect():
         job.log(f"{row['journey']}: " + ", ".join(f"{row[name]} {name}" for name in counts.columns[1:]))
-    rows.unpersist()
 
 
 def standings(job: Job, name: str) -> dict[str, list[dict]]:
