@@ -88,6 +88,11 @@ bench-identity-match: setup ## our scoring of candidate pairs beside Splink's on
 bench-ml: setup ## features of 12 dates in one job, scoring by 300 trees: ratios in one run (PEOPLE_ML=1000000)
 	$(BIN)/python -W ignore -m tests.benchmarks.ml --people $(or $(PEOPLE_ML),1000000)
 .PHONY: bench-ml
+test-delivery-faults: jars-s3 ## a delivery killed at every point, two at once, a full disk
+	CDP_LONG=1 $(BIN)/python -m pytest tests/test_delivery_faults.py
+bench-activation: setup ## deliveries against Spark writing the same columns as plain Parquet, ratios of one run (MEMBERS=1000000)
+	$(BIN)/python -m tests.benchmarks.activation --members $(or $(MEMBERS),1000000)
+.PHONY: test-delivery-faults bench-activation
 
 lint: $(STAMP) ## ruff
 	$(BIN)/ruff check . && $(BIN)/ruff format --check .

@@ -26,12 +26,17 @@ def with_options(command: Callable) -> Callable:
 
 
 def opened(root: str, conf_dir: str | None, env: str, text: str | None, run_at: datetime | None = None) -> Job:
-    """A job on the lake `root` for reading only. Raises ConfError, or click's BadParameter for a bad date."""
+    """A job on the lake `root` for reading only. Raises ConfError, StorageError where no lake is there, or click's
+    BadParameter for a bad date."""
     from cdp_spark import job as jobs
     from cdp_spark.cli import day
     from cdp_spark.config.load import SHIPPED
+    from cdp_spark.storage import Storage, StorageError
 
     when = day(text) if text else datetime.now(UTC).date()
     # Spark's own warehouse would otherwise appear as a folder where the command is called
     quiet = {"spark.sql.warehouse.dir": tempfile.mkdtemp(prefix="cdp-")}
-    return jobs.start(conf_dir or str(SHIPPED), env, when, lake=root, drops=root, run_at=run_at, settings=quiet)
+    job = jobs.start(conf_dir or str(SHIPPED), env, when, lake=root, drops=root, run_at=run_at, settings=quiet)
+    if not job.lake.catalog and not Storage(job.spark).exists(job.lake.root):
+        raise StorageError(f"{job.lake.root}: no lake is there; give --lake the place that `cdp run` filled")
+    return job

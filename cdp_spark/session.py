@@ -38,6 +38,12 @@ def s3_settings(s3: S3) -> dict[str, str]:
         "spark.hadoop.fs.s3a.connection.establish.timeout": f"{s3.timeout_seconds}s",
         "spark.hadoop.fs.s3a.connection.timeout": f"{s3.timeout_seconds}s",
     }
+    if s3.checksum != "none":
+        found["spark.hadoop.fs.s3a.create.checksum.algorithm"] = s3.checksum
+    if s3.encryption:
+        found["spark.hadoop.fs.s3a.encryption.algorithm"] = "SSE-KMS" if s3.encryption == "aws:kms" else s3.encryption
+    if s3.kms_key:
+        found["spark.hadoop.fs.s3a.encryption.key"] = s3.kms_key
     if s3.endpoint:
         found["spark.hadoop.fs.s3a.endpoint"] = s3.endpoint
         found["spark.hadoop.fs.s3a.connection.ssl.enabled"] = str(s3.endpoint.startswith("https")).lower()

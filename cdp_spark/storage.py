@@ -18,6 +18,14 @@ class StorageError(Exception):
     exit_code = 3
 
 
+def cause(error: Exception) -> str:
+    """Kind of what began an error of the JVM: its words may hold values."""
+    java = getattr(error, "java_exception", None) or getattr(error, "_origin", None)
+    while java is not None and java.getCause() is not None:
+        java = java.getCause()
+    return java.getClass().getSimpleName() if java else type(error).__name__
+
+
 class Storage:
     """Small files (kilobytes) below a root URI, through the same Hadoop file systems that tables use."""
 
@@ -30,14 +38,12 @@ class Storage:
         return path.getFileSystem(self._conf), path
 
     @contextmanager
-    def _telling(self, uri: str) -> Iterator[None]:
+    def telling(self, uri: str) -> Iterator[None]:
         """Errors of the store as StorageError: its own words may name keys, so only their kind is told."""
         try:
             yield
         except (Py4JJavaError, CapturedException) as error:
-            java = getattr(error, "java_exception", None)
-            kind = java.getClass().getSimpleName() if java else type(error).__name__
-            told = f"{uri} cannot be used ({failures.told(error) or kind})"
+            told = f"{uri} cannot be used ({failures.told(error) or cause(error)})"
             if uri.startswith("s3a://"):
                 told += (
                     f": is the store at {self._conf.get('fs.s3a.endpoint') or 'the default endpoint'} up and reachable "
@@ -47,7 +53,7 @@ class Storage:
             raise StorageError(told) from None
 
     def exists(self, uri: str) -> bool:
-        with self._telling(uri):
+        with self.telling(uri):
             fs, path = self._open(uri)
             return fs.exists(path)
 
@@ -55,7 +61,7 @@ class Storage:
         """The file's text. Raises FileNotFoundError where there is none."""
         if not self.exists(uri):
             raise FileNotFoundError(uri)
-        with self._telling(uri):
+        with self.telling(uri):
             fs, path = self._open(uri)
             stream = fs.open(path)
             try:
@@ -65,7 +71,7 @@ class Storage:
 
     def write(self, uri: str, text: str) -> None:
         """Put `text` at `uri` whole or not at all: object stores put atomically, others rename into place."""
-        with self._telling(uri):
+        with self.telling(uri):
             fs, path = self._open(uri)
             if fs.getScheme() in ("s3a", "s3"):
                 self._put(fs, path, text, overwrite=True)
@@ -79,7 +85,7 @@ class Storage:
         """Put `text` at `uri` only if nothing is there: True if it was put. What the run lock rests on."""
         if self.exists(uri):
             return False
-        with self._telling(uri):
+        with self.telling(uri):
             fs, path = self._open(uri)
             try:
                 self._put(fs, path, text, overwrite=False)
@@ -97,7 +103,7 @@ class Storage:
             stream.close()
 
     def delete(self, uri: str) -> None:
-        with self._telling(uri):
+        with self.telling(uri):
             fs, path = self._open(uri)
             fs.delete(path, True)
 
@@ -107,12 +113,12 @@ class Storage:
 
     def stamps(self, uri: str) -> list[tuple[str, int, int]]:
         """(path, bytes, time of the last change) of the files that a glob matches, sorted by path."""
-        with self._telling(uri):
+        with self.telling(uri):
             fs, path = self._open(uri)
             found = [status for status in fs.globStatus(path) or [] if status.isFile()]
         return sorted((s.getPath().toString(), s.getLen(), s.getModificationTime()) for s in found)
 
     def size(self, uri: str) -> int:
-        with self._telling(uri):
+        with self.telling(uri):
             fs, path = self._open(uri)
             return fs.getFileStatus(path).getLen()

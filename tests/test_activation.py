@@ -3,28 +3,18 @@
 from __future__ import annotations
 
 import hashlib
-import os
-import socket
-import subprocess
-import sys
-import time
 from datetime import date
 from pathlib import Path
 
-import boto3
 import pytest
 from pyspark.sql import functions as F
 
 from cdp_spark.activation.deliver import deliver_all
 from cdp_spark.activation.normalise import SETS
-from cdp_spark.activation.objects import Bucket, DeliveryError
 from cdp_spark.audiences.candidates import fresh
 from cdp_spark.audiences.members import funnel, held_out, judged, members, summary
 from cdp_spark.config.activation import NORMALISERS, Destination
 from cdp_spark.config.leaving import problems
-from cdp_spark.config.models import S3
-from cdp_spark.job import Job
-from cdp_spark.session import s3_settings
 from jobs import audiences as audiences_job
 from jobs import deliver as deliver_job
 from tests.forty import DAY, PEOPLE, RULE, crm_rows, follow, people, sha
@@ -257,90 +247,3 @@ def test_permission_is_asked_again_and_a_crash_is_mended(job):
     assert len(status) == 4 and job.lake.read("activation.deliveries").count() == 8
     _, files = follow(lambda key: (Path(job.exports) / "crm" / key).read_bytes())
     assert "p05" not in crm_rows(files)
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
-
-
-def serve(**env: str):
-    port = free_port()
-    command = [str(Path(sys.executable).parent / "moto_server"), "-H", "127.0.0.1", "-p", str(port)]
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
-    server = subprocess.Popen(command, env=os.environ | env, **quiet)
-    for _ in range(150):
-        with socket.socket() as one:
-            if one.connect_ex(("127.0.0.1", port)) == 0:
-                return server, f"http://127.0.0.1:{port}"
-        time.sleep(0.2)
-    raise RuntimeError("moto_server did not start")
-
-
-@pytest.fixture
-def keys(monkeypatch):
-    monkeypatch.setenv("TEST_KEY", "key-of-the-test")
-    monkeypatch.setenv("TEST_SECRET", "secret-of-the-test")
-    return {"path_style": True, "access_key_env": "TEST_KEY", "secret_key_env": "TEST_SECRET", "timeout_seconds": 5}
-
-
-@pytest.fixture
-def s3(keys):
-    server, endpoint = serve()
-    yield S3(endpoint=endpoint, **keys)
-    server.terminate()
-    server.wait()
-
-
-def on_s3(job: Job, s3: S3, exports: str) -> Job:
-    hadoop = job.spark._jsc.hadoopConfiguration()
-    for key, value in s3_settings(s3).items():
-        hadoop.set(key.removeprefix("spark.hadoop."), value)
-    conf = job.conf.model_copy(update={"env": job.conf.env.model_copy(update={"s3": s3})})
-    return Job(**{**vars(job), "conf": conf, "exports": exports})
-
-
-def test_delivery_to_s3(job, s3):
-    client = boto3.client("s3", endpoint_url=s3.endpoint, region_name="us-east-1",
-                          aws_access_key_id="reader", aws_secret_access_key="reader")  # fmt: skip
-    client.create_bucket(Bucket="out")
-    here = on_s3(job, s3, "s3a://out/cdp")
-    audiences_job.run(here)
-    first = deliver_all(here)
-
-    def get(key: str) -> bytes:
-        return client.get_object(Bucket="out", Key=f"cdp/crm/{key}")["Body"].read()
-
-    manifest, files = follow(get)
-    assert set(crm_rows(files)) == set(PEOPLE[1:29])
-    assert first[1]["uri"] == f"s3a://out/cdp/crm/deliveries/{manifest['delivery_id']}"
-    before = {o["Key"]: o["LastModified"] for o in client.list_objects_v2(Bucket="out")["Contents"]}
-    assert deliver_all(here) == first
-    assert {o["Key"]: o["LastModified"] for o in client.list_objects_v2(Bucket="out")["Contents"]} == before
-    with pytest.raises(DeliveryError, match=r"bucket nowhere.*NoSuchBucket.*`exports:`"):
-        deliver_all(on_s3(job, s3, "s3a://nowhere/cdp"))
-
-
-def test_an_unreachable_endpoint_is_told_quickly(job, keys):
-    s3 = S3(endpoint=f"http://127.0.0.1:{free_port()}", attempts=1, **keys)
-    begin = time.monotonic()
-    with pytest.raises(DeliveryError) as error:
-        deliver_all(on_s3(job, s3, "s3a://out/cdp"))
-    assert time.monotonic() - begin < 30
-    assert s3.endpoint in str(error.value) and "`s3.endpoint`" in str(error.value)
-    assert "secret-of" not in str(error.value)
-    assert not job.lake.exists("activation.deliveries")
-
-
-def test_wrong_credentials_are_told(keys):
-    server, endpoint = serve(INITIAL_NO_AUTH_ACTION_COUNT="0")
-    try:
-        with pytest.raises(DeliveryError) as error:
-            Bucket("s3a://out/cdp", S3(endpoint=endpoint, attempts=1, **keys)).put("latest.json", b"{}")
-    finally:
-        server.terminate()
-        server.wait()
-    told = str(error.value)
-    assert "credentials refused (InvalidAccessKeyId)" in told and "TEST_KEY" in told and endpoint in told
-    assert "key-of" not in told and "secret-of" not in told

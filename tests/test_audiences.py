@@ -191,11 +191,20 @@ def test_members_and_deliveries_have_one_way_in():
     deliver = "cdp_spark/activation/deliver.py"
     assert functions_with(writes("activation.sent")) == {f"{deliver}:_make", f"{deliver}:_post"}
     made = functions_with(lambda node: not isinstance(node, ast.ClassDef) and bool(calls(node, "Plan")))
+    plan = "cdp_spark/activation/plan.py"
     # the plan of a matching run is another thing of the same name
-    assert {name for name in made if not name.startswith("cdp_spark/identity/")} == {f"{deliver}:plan"}
-    tree = ast.parse((ROOT / deliver).read_text())
+    assert {name for name in made if not name.startswith("cdp_spark/identity/")} == {f"{plan}:plan"}
+    tree = ast.parse((ROOT / plan).read_text())
     bodies = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
-    assert calls(bodies["plan"], "members") and calls(bodies["members"], "consented")
+    assert calls(bodies["plan"], "members") and calls(bodies["plan"], "actions")
+    assert calls(bodies["members"], "_known") and calls(bodies["actions"], "_known")
+    assert calls(bodies["_known"], "consented")
+    # and the writer of actions asks like that of members
+    actor = {"cdp_spark/audiences/act.py:write"}
+    assert functions_with(writes("activation.actions")) == actor
+    source = ast.parse((ROOT / "cdp_spark/audiences/act.py").read_text())
+    acts = next(node for node in source.body if getattr(node, "name", "") == "write")
+    assert calls(acts, "permitted") and calls(acts, "permission")
     # what turns rows into files or requests is called from nowhere else
     for name, users in {"manifest": {f"{deliver}:_make"}, "send": {f"{deliver}:_post"}}.items():
         assert functions_with(lambda node, name=name: bool(calls(node, name))) == users

@@ -7,11 +7,13 @@ from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import pytest
+from click.testing import CliRunner
 from pyspark.sql import functions as F
 
 from cdp_spark.activation.drift import drift
-from cdp_spark.activation.ledger import held
+from cdp_spark.activation.ledger import held, valued
 from cdp_spark.activation.policy import policy
+from cdp_spark.audiences.cli import audience
 from cdp_spark.audiences.lift import LiftError
 from cdp_spark.audiences.measure import lift
 from cdp_spark.audiences.preview import preview
@@ -87,7 +89,7 @@ def test_drift_is_found(job):
     audiences_job.run(job)
     deliver_job.run(job)
     sent, deliveries = job.lake.read("activation.sent"), job.lake.read("activation.deliveries")
-    ours = held(sent, deliveries, "ads", seen_before_confirmed=False)
+    ours = valued(held(sent, deliveries, "ads", seen_before_confirmed=False), sent, "ads")
     there = job.spark.createDataFrame([(sha(f"p{i:02}@x.org"),) for i in (*range(3, 29), 99)], "email string")
     found = drift(ours, there, job.conf.destinations["ads"])
     assert found == {"email": {"held": 27, "missing": 1, "unexpected": 1}}
@@ -97,3 +99,8 @@ def test_a_policy_allows_no_more_than_the_prefix():
     writer, reader = policy("s3://bucket/exports", reader=False), policy("s3a://bucket/exports/", reader=True)
     assert writer["Statement"][1]["Resource"] == ["arn:aws:s3:::bucket/exports/*"]
     assert reader["Statement"][1]["Action"] == ["s3:GetObject"]
+    assert not any("*" in action for one in writer["Statement"] for action in one["Action"])
+    keyed = policy("s3://out", reader=True, kms_key="arn:aws:kms:eu-west-1:1:key/k")["Statement"][-1]
+    assert keyed["Action"] == ["kms:Decrypt"] and keyed["Resource"] == ["arn:aws:kms:eu-west-1:1:key/k"]
+    done = CliRunner().invoke(audience, ["policy", "--exports", "/tmp/x"])
+    assert done.exit_code == 2 and "is no s3://bucket/prefix" in done.output

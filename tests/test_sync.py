@@ -58,7 +58,7 @@ def test_mirrors_follow_any_history(spark):
         done = spark.createDataFrame([("m", f"d{i}", "confirmed") for i in range(day)] + [("m", "no", "intent")],
                                      "destination string, delivery_id string, status string")  # fmt: skip
         before = ledger.held(lake, done, "m", seen_before_confirmed=False).localCheckpoint()
-        found = ledger.changes(now, before, MIRROR)
+        found = ledger.changes(now, before, lake, "m", MIRROR)
         for row in found.removes.collect():
             gone = {(f, row[f]) for f in names if row[f]}
             assert gone and row["FN"] is None

@@ -7,23 +7,21 @@ HTTP: intent row, rows of what is sent, removals, additions, rows that were refu
 from __future__ import annotations
 
 import hashlib
-from datetime import date
-from functools import reduce
-from typing import NamedTuple
+from datetime import date, timedelta
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from cdp_spark.activation import files, http, ledger
-from cdp_spark.activation.content import content, description, digest
+from cdp_spark.activation.content import description
 from cdp_spark.activation.files import Delivery, Part
 from cdp_spark.activation.objects import DeliveryError, Objects, objects
-from cdp_spark.audiences.build import permission, wide
+from cdp_spark.activation.plan import Plan, plan, rule
+from cdp_spark.audiences.build import permission
 from cdp_spark.config.activation import Destination
 from cdp_spark.config.leaving import identifying
-from cdp_spark.governance.consent import consented
 from cdp_spark.job import Job
-from cdp_spark.storage import Storage
+from cdp_spark.storage import Storage, StorageError
 
 DELIVERY = (
     "destination string, delivery_id string, status string, sequence int, date date, uri string, rows bigint, "
@@ -32,26 +30,18 @@ DELIVERY = (
 REFUSED = "audience string, row_id string, person_id string, reason string"
 
 
-class Plan(NamedTuple):
-    """What a destination may hold now, by consent of this moment, and what must change there. Made by `plan` only."""
-
-    now: DataFrame
-    changes: ledger.Changes
-    removed: int
-    added: int
-    digest: str
-
-
 def deliver_all(job: Job) -> list[dict]:
     """Every destination of the deployment; `exports` of this run's date afterwards.
 
     Raises DeliveryError for all destinations that failed, after the others had their turn.
     """
-    state, failed = permission(job).persist() if job.conf.destinations else None, []
+    asked = [rule(job, spec, name).purpose for spec in job.conf.destinations.values()
+             for name in spec.audiences + spec.journeys]  # fmt: skip
+    state, failed = permission(job, asked).persist() if asked else None, []
     for name, spec in job.conf.destinations.items():
         try:
             deliver(job, name, spec, state)
-        except DeliveryError as error:
+        except (DeliveryError, StorageError) as error:
             failed.append(f"{name}: {error}")
     if state is not None:
         state.unpersist()
@@ -75,7 +65,11 @@ def deliver(job: Job, name: str, spec: Destination, state: DataFrame) -> None:
     if ahead > str(job.date):
         job.warn(f"{name}: the delivery in force is of {ahead}; nothing was delivered for {job.date}")
         return
-    found, about = plan(job, name, spec, state, anew=last is None), description(name, spec)
+    chain = files.chain(store, pointer) if last and store and spec.keep_days else []
+    about, lost, anew = description(name, spec), store is not None and last is None, aged(chain, spec, job.date)
+    found = plan(job, name, spec, state, lost=lost, anew=anew)
+    if anew:
+        last = None
     same = last and last["date"] == job.date and last["about"] == about
     if same and not (found.added or found.removed):
         job.log(f"{name}: delivery {last['delivery_id']} is in force already")
@@ -83,6 +77,12 @@ def deliver(job: Job, name: str, spec: Destination, state: DataFrame) -> None:
         _make(job, _delivery(job, name, spec, found, last, url, about), found, store, about)
     for frame in (found.now, found.changes.adds, found.changes.gone, found.changes.removes):
         frame.unpersist()
+
+
+def aged(chain: list[dict], spec: Destination, day: date) -> bool:
+    """Whether a mirror's chain of differences begins so long ago that it starts anew, so that the old ones expire."""
+    oldest = str(day - timedelta(days=spec.keep_days or 0))
+    return spec.sync == "mirror" and bool(chain) and chain[-1]["date"] < oldest
 
 
 def newest(job: Job, name: str, pointer: dict | None) -> dict | None:
@@ -94,56 +94,6 @@ def newest(job: Job, name: str, pointer: dict | None) -> dict | None:
     return found.asDict() if found else None
 
 
-def members(job: Job, spec: Destination, state: DataFrame) -> DataFrame:
-    """Who is in the destination's audiences now, is treated, and still says yes: one row per audience and person."""
-    inside = job.lake.read("activation.members").where("left IS NULL AND arm = 'treatment'")
-    found = []
-    for audience in spec.audiences:
-        rule = job.conf.audiences[audience]
-        mine = consented(inside.where(F.col("audience") == audience), state, purpose=rule.purpose)
-        basis = F.lit(job.conf.purposes[rule.purpose].basis)
-        rows = mine.drop("left", "arm").withColumn("basis", basis)
-        found.append(rows.join(wide(job, rule.scores_max_age_days), "person_id"))
-    return reduce(DataFrame.unionByName, found)
-
-
-def plan(job: Job, name: str, spec: Destination, state: DataFrame, *, anew: bool) -> Plan:
-    """Everything is asked again here, permission first: nothing else may be sent. `anew`: the place holds nothing."""
-    now = content(members(job, spec, state), spec, job.conf.base.region).persist()
-    sent, deliveries = job.lake.read("activation.sent"), job.lake.read("activation.deliveries")
-    before = ledger.held(sent, deliveries, name, seen_before_confirmed=spec.protocol == "http")
-    if anew and spec.protocol != "http":
-        before = before.limit(0)
-    before = before.persist()
-    quiet = [name for name in spec.audiences if is_quiet(job, name)]
-    if quiet:
-        job.log(f"{name}: quiet hours of {', '.join(quiet)}: only who may no longer be addressed is removed")
-        now = ledger.unchanged(now, before, quiet)
-    stay, keeping = None, spec.audiences if spec.sync == "upsert" else quiet
-    if keeping:
-        yes = [_allowed(job, audience, state) for audience in keeping]
-        people = job.lake.read("identity.members")
-        stay = ledger.staying(before, now, people, reduce(DataFrame.unionByName, yes))
-    found = ledger.changes(now, before, spec, stay)
-    kept = ledger.Changes(*(frame.persist() for frame in found))
-    ended, _ = digest(kept.gone.select(F.col("audience").alias("_audience"), F.col("row_id").alias("_row_id")))
-    begun, added = digest(kept.adds)
-    whole, _ = digest(now)
-    removed = kept.gone.count()
-    before.unpersist()
-    return Plan(now, kept, removed, added, f"{whole}|{begun}|{ended}")
-
-
-def is_quiet(job: Job, audience: str) -> bool:
-    hours = job.conf.audiences[audience].quiet_hours
-    return hours is not None and hours.holds(job.run_at)
-
-
-def _allowed(job: Job, audience: str, state: DataFrame) -> DataFrame:
-    yes = consented(state.select("person_id").distinct(), state, purpose=job.conf.audiences[audience].purpose)
-    return yes.select(F.lit(audience).alias("audience"), "person_id")
-
-
 def _delivery(job: Job, name: str, spec: Destination, found: Plan, last: dict | None, url, about: str) -> Delivery:
     text = f"{about}|{last['delivery_id'] if last else ''}|{found.digest}"
     delivery_id = f"{job.date:%Y%m%d}-{hashlib.sha256(text.encode()).hexdigest()[:16]}"
@@ -152,7 +102,7 @@ def _delivery(job: Job, name: str, spec: Destination, found: Plan, last: dict | 
     mine = known.agg(F.max("sequence").alias("all"), own.alias("own")).first()
     sequence = mine["own"] or (mine["all"] or 0) + 1
     if spec.sync == "full":
-        parts = [Part("replace", found.now, found.now.count())]
+        parts = [Part("replace", found.now, found.rows)]
     else:
         removes = Part("remove", found.changes.removes, found.changes.removes.count())
         parts = [removes, Part("upsert", found.changes.adds, found.added)]
@@ -184,7 +134,7 @@ def _make(job: Job, delivery: Delivery, found: Plan, store: Objects | None, abou
     job.log(f"{delivery.destination}: {_told(delivery)} in {pointer['files']} files, {delivery.uri}")
     if delivery.spec.sync == "full" and not pointer["rows"]:
         job.warn(f"{delivery.destination}: nobody to deliver; the list of the destination is now empty")
-    _expire(job, delivery)
+    _expire(job, delivery, store, pointer)
 
 
 def _post(job: Job, delivery: Delivery, found: Plan, rows: DataFrame, given: dict, about: str) -> None:
@@ -207,13 +157,15 @@ def _told(delivery: Delivery) -> str:
     return ", ".join(f"{part.count} rows to {part.operation}" for part in delivery.parts)
 
 
-def _expire(job: Job, delivery: Delivery) -> None:
-    """Delete deliveries that are older than the destination keeps them."""
+def _expire(job: Job, delivery: Delivery, store: Objects, pointer: dict) -> None:
+    """Delete deliveries that are older than the destination keeps them, and that no reader of this one needs."""
     spec = delivery.spec
     if spec.keep_days is None:
         return
-    known = job.lake.read("activation.deliveries")
-    for row in files.expired(known, delivery.destination, job.date, spec.keep_days, delivery.delivery_id):
+    known, needed = job.lake.read("activation.deliveries"), [delivery.delivery_id]
+    if spec.sync == "mirror":
+        needed = [manifest["delivery_id"] for manifest in files.chain(store, pointer)]
+    for row in files.expired(known, delivery.destination, job.date, spec.keep_days, needed):
         Storage(job.spark).delete(row["uri"])
         old = delivery._replace(delivery_id=row["delivery_id"], sequence=row["sequence"], uri=row["uri"], parts=())
         _record(job, old, "expired", row["date"], about=row["about"])

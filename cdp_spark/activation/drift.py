@@ -11,12 +11,13 @@ from cdp_spark.activation import ledger
 from cdp_spark.activation.objects import DeliveryError
 from cdp_spark.config.activation import Destination
 from cdp_spark.job import Job
+from cdp_spark.storage import Storage
 
 
 def drift(before: DataFrame, receiver: DataFrame, destination: Destination) -> dict[str, dict[str, int]]:
     """{naming field(s): {"held", "missing", "unexpected"}}: values of the ledger that the receiver lacks, and others.
 
-    before: rows of `ledger.held`.  receiver: what it says it holds, in the destination's fields, as text.
+    before: rows of `ledger.valued`.  receiver: what it says it holds, in the destination's fields, as text.
     """
     found = {}
     for unit in destination.units:
@@ -40,10 +41,12 @@ def reconciled(job: Job, name: str, file: str) -> dict[str, dict[str, int]]:
     kind = file.rsplit(".", 1)[-1].replace("jsonl", "json")
     if kind not in ("csv", "json", "parquet"):
         raise DeliveryError(f"{file}: expected .csv, .jsonl, .json or .parquet with the destination's fields")
+    if not Storage(job.spark).exists(file):
+        raise DeliveryError(f"{file}: no such file; give --receiver a list that the receiver made")
     reader = job.spark.read.format(kind).options(**({"header": "true", "escape": '"'} if kind == "csv" else {}))
     receiver = reader.load(file)
     if missing := [f for unit in spec.units for f in unit if f not in receiver.columns]:
         raise DeliveryError(f"{file}: lacks the columns {missing}, by which {name} is compared")
     sent, deliveries = job.lake.read("activation.sent"), job.lake.read("activation.deliveries")
     before = ledger.held(sent, deliveries, name, seen_before_confirmed=spec.protocol == "http")
-    return drift(before, receiver, spec)
+    return drift(ledger.valued(before, sent, name), receiver, spec)

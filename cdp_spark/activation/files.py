@@ -12,6 +12,7 @@ import json
 import math
 from datetime import date, timedelta
 from typing import NamedTuple
+from urllib.parse import unquote
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -79,6 +80,15 @@ def put_in_force(job: Job, delivery: Delivery, store: Objects, key: str, told: d
     return found
 
 
+def chain(store: Objects, pointer: dict) -> list[dict]:
+    """Manifests from the one in force back to the one that replaced all before, or to the last that is still there."""
+    told, found = pointer, []
+    while told and (body := store.get(told["manifest"])):
+        found.append(json.loads(body))
+        told = found[-1]["previous"]
+    return found
+
+
 def _write(job: Job, delivery: Delivery, store: Objects) -> dict:
     """Write the data files; the manifest: every file with rows, bytes and SHA-256, paths from the pointer's folder."""
     spec = delivery.spec
@@ -97,6 +107,7 @@ def _write(job: Job, delivery: Delivery, store: Objects) -> dict:
         "compression": spec.compression,
         "normalisers": spec.normalisers,
         "columns": list(spec.fields),
+        "partition_by": list(spec.partition_by),
         "rows": delivery.count,
         "files": files,
     }
@@ -106,22 +117,31 @@ def _files(job: Job, delivery: Delivery, part: Part, store: Objects) -> list[dic
     spec, folder = delivery.spec, f"{delivery.uri}/{part.operation}"
     storage = Storage(job.spark)
     storage.delete(folder)  # what a run that died left of it
+    with storage.telling(folder):
+        _save(part, spec, folder)
+        counted = _rows_by_file(job, spec, folder)
+    found = []
+    below = "*/" * len(spec.partition_by)
+    paths = storage.files(f"{folder}/{below}part-*") + storage.files(f"{folder}/_delta_log/*.json")
+    for path in paths:
+        name = path.split(f"/{delivery.delivery_id}/{part.operation}/", 1)[1]
+        key = f"deliveries/{delivery.delivery_id}/{part.operation}/{name}"
+        size, sha256 = store.digest(key)
+        told = {"path": key, "operation": part.operation, "rows": counted.get(name, 0)}
+        found.append(told | {"bytes": size, "sha256": sha256})
+    return found
+
+
+def _save(part: Part, spec: Destination, folder: str) -> None:
     rows = part.rows.drop(*OWN)
     frame = neutral(rows) if spec.format == "csv" else rows
     number = max(1, math.ceil(part.count / spec.max_rows_per_file))
-    shaped = frame.repartition(number) if number > 1 or part.count < spec.max_rows_per_file else frame.coalesce(1)
-    writer = shaped.write.mode("overwrite").options(**_options(spec))
+    if spec.partition_by:
+        shaped = frame.repartition(number, *(F.col(f"`{name}`") for name in spec.partition_by))
+    else:
+        shaped = frame.repartition(number) if number > 1 or part.count < spec.max_rows_per_file else frame.coalesce(1)
+    writer = shaped.write.mode("overwrite").options(**_options(spec)).partitionBy(*spec.partition_by)
     writer.option("maxRecordsPerFile", spec.max_rows_per_file).format(spec.format).save(folder)
-    counted = _rows_by_file(job, spec, folder)
-    found = []
-    paths = storage.files(f"{folder}/part-*") + storage.files(f"{folder}/_delta_log/*.json")
-    for path in paths:
-        name = path.split(f"/{delivery.delivery_id}/", 1)[1]
-        key = f"deliveries/{delivery.delivery_id}/{name}"
-        size, sha256 = store.digest(key)
-        rows = counted.get(name.rsplit("/", 1)[-1], 0)
-        found.append({"path": key, "operation": part.operation, "rows": rows, "bytes": size, "sha256": sha256})
-    return found
 
 
 def _options(spec: Destination) -> dict[str, str]:
@@ -139,14 +159,15 @@ def _rows_by_file(job: Job, spec: Destination, folder: str) -> dict[str, int]:
     schema = ", ".join(f"`{name}` string" for name in spec.fields)
     reader = job.spark.read.options(**options).format(spec.format)
     frame = (reader.schema(schema) if spec.format in ("csv", "json") else reader).load(folder)
-    name = F.element_at(F.split("_metadata.file_path", "/"), -1)
-    return {r["name"]: r["count"] for r in frame.groupBy(name.alias("name")).count().collect()}
+    depth = len(spec.partition_by) + 1
+    name = F.array_join(F.slice(F.split("_metadata.file_path", "/"), -depth, depth), "/")
+    return {unquote(r["name"]): r["count"] for r in frame.groupBy(name.alias("name")).count().collect()}
 
 
-def expired(deliveries: DataFrame, name: str, day: date, keep_days: int, in_force: str) -> list[dict]:
-    """Deliveries of `name` to be deleted: older than `keep_days` days before `day`, and not the one in force."""
+def expired(deliveries: DataFrame, name: str, day: date, keep_days: int, needed: list[str]) -> list[dict]:
+    """Deliveries of `name` to be deleted: older than `keep_days` days before `day`, and not `needed` by a reader."""
     mine = deliveries.where(F.col("destination") == name)
     gone = mine.where("status = 'expired'").select("delivery_id")
     old = mine.where((F.col("status") == "intent") & (F.col("date") < F.lit(day - timedelta(days=keep_days))))
-    rows = old.where(F.col("delivery_id") != in_force).join(gone, "delivery_id", "left_anti")
+    rows = old.where(~F.col("delivery_id").isin(needed)).join(gone, "delivery_id", "left_anti")
     return [row.asDict() for row in rows.orderBy("sequence").collect()]

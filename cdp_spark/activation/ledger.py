@@ -20,7 +20,7 @@ REFUSALS = ("refused", "kept")  # an addition that was not taken; a removal that
 
 
 class Changes(NamedTuple):
-    """adds: rows of `content` to be sent.  gone: rows of `held` that end.  removes: what of `gone` is to be sent, in
+    """adds: rows of `content` to be sent.  gone: rows of `valued` that end.  removes: what of `gone` is to be sent, in
     the shape of `content` with the naming fields alone; a value that another row still holds is not removed."""
 
     adds: DataFrame
@@ -29,7 +29,7 @@ class Changes(NamedTuple):
 
 
 def held(sent: DataFrame, deliveries: DataFrame, name: str, *, seen_before_confirmed: bool) -> DataFrame:
-    """Rows that destination `name` may hold: audience, row_id, person_id, values, sure.
+    """Rows that destination `name` may hold: audience, row_id, person_id, sure, sequence, op (of its last word).
 
     A file delivery that is not confirmed was never seen by anybody. With `seen_before_confirmed` (HTTP) its rows may
     have arrived: they are held but not `sure`, so they are removed where they must go, and sent again where they stay.
@@ -41,14 +41,25 @@ def held(sent: DataFrame, deliveries: DataFrame, name: str, *, seen_before_confi
     if not seen_before_confirmed:
         rows = rows.where("_done")
     order = F.struct("sequence", F.col("op").isin(*REFUSALS))
-    last = rows.groupBy(*ROW).agg(F.max_by(F.struct("op", "person_id", "values", "_done"), order).alias("_"))
+    last = rows.groupBy(*ROW).agg(F.max_by(F.struct("op", "person_id", "sequence", "_done"), order).alias("_"))
     found = last.where(~(F.col("_._done") & F.col("_.op").isin("remove", "refused")))
     sure = F.col("_._done") & (F.col("_.op") == "add")
-    return found.select(*ROW, "_.person_id", "_.values", sure.alias("sure"))
+    return found.select(*ROW, "_.person_id", sure.alias("sure"), "_.sequence", "_.op")
 
 
-def changes(now: DataFrame, before: DataFrame, destination: Destination, staying: DataFrame | None = None) -> Changes:
-    """What turns `before` (rows of `held`) into `now` (rows of `content`).
+def valued(rows: DataFrame, sent: DataFrame, name: str) -> DataFrame:
+    """`rows` of `held` with their values as they left. Apart from `held`: few of many rows need theirs."""
+    same = [*ROW, "sequence", "op"]
+    known = sent.where(F.col("destination") == name).select(*same, "values")
+    asked = rows.withColumn("op", F.when(F.col("op") == "refused", "add").otherwise(F.col("op")))
+    return asked.join(known, same)
+
+
+def changes(
+    now: DataFrame, before: DataFrame, sent: DataFrame, name: str, destination: Destination,
+    staying: DataFrame | None = None,
+) -> Changes:  # fmt: skip
+    """What turns `before` (rows of `held`, from `sent` and `name`) into `now` (rows of `content`).
 
     staying: audience and row_id of rows that are kept though they are not in `now` (sync upsert).
     """
@@ -57,6 +68,7 @@ def changes(now: DataFrame, before: DataFrame, destination: Destination, staying
     gone = before.join(named, ROW, "left_anti")
     if staying is not None:
         gone = gone.join(staying.select(*ROW), ROW, "left_anti")
+    gone = valued(gone, sent, name)
     return Changes(now.join(sure, ["_audience", "_row_id"], "left_anti"), gone, removes(gone, now, destination))
 
 
@@ -65,6 +77,14 @@ def unchanged(now: DataFrame, before: DataFrame, audiences: list[str]) -> DataFr
     sure = before.where("sure").select(F.col("audience").alias("_audience"), F.col("row_id").alias("_row_id"))
     old = now.join(sure, ["_audience", "_row_id"], "left_semi")
     return old.where(F.col("_audience").isin(*audiences)).unionByName(now.where(~F.col("_audience").isin(*audiences)))
+
+
+def unsent(now: DataFrame, before: DataFrame, field: str) -> DataFrame:
+    """`now` without the rows whose value of `field` is surely in `before` (`valued`): an action is sent once, whatever
+    else of its row changed."""
+    sure = before.where("sure").select(F.col("audience").alias("_audience"), F.col("values")[field].alias("_value"))
+    same = (now["_audience"] == sure["_audience"]) & (now[field] == sure["_value"])
+    return now.join(sure, same, "left_anti")
 
 
 def removes(gone: DataFrame, now: DataFrame, destination: Destination) -> DataFrame:

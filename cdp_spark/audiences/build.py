@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from functools import reduce
 from typing import NamedTuple
 
@@ -27,13 +28,14 @@ class Built(NamedTuple):
     funnels: DataFrame
 
 
-def permission(job: Job) -> DataFrame:
-    """One row per person and purpose, as of this moment (`run_at`): permission is never a matter of yesterday."""
+def permission(job: Job, asked: Iterable[str]) -> DataFrame:
+    """One row per person and purpose of `asked`, as of this moment (`run_at`): permission is no matter of yesterday."""
     lake = job.lake
     facts, identifiers, members = (
         lake.read(name) for name in ("silver.consents", "silver.identifiers", "identity.members")
     )
-    return consent_state(facts, identifiers, members, job.conf.purposes, job.run_at)
+    purposes = {name: job.conf.purposes[name] for name in sorted(set(asked))}
+    return consent_state(facts, identifiers, members, purposes, job.run_at)
 
 
 def profiled(job: Job) -> DataFrame | None:
@@ -41,7 +43,7 @@ def profiled(job: Job) -> DataFrame | None:
     if "profiling" not in job.conf.purposes:
         return None
     people = job.lake.read("identity.members").where("valid_to IS NULL").select("person_id").distinct()
-    return consented(people, permission(job), purpose="profiling")
+    return consented(people, permission(job, ["profiling"]), purpose="profiling")
 
 
 def wide(job: Job, max_age_days: int) -> DataFrame:
@@ -61,8 +63,9 @@ def build(job: Job) -> Built:
     """Everybody judged for every audience of the deployment; why an audience is empty is logged."""
     inside: dict[str, DataFrame] = {}
     everybody, rows = [], []
-    state = permission(job).persist() if job.conf.audiences else None
-    said = _contacts(job).persist() if any(one.caps for one in job.conf.audiences.values()) else None
+    asked = [audience.purpose for audience in job.conf.audiences.values()]
+    state = permission(job, asked).persist() if asked else None
+    said = contacted(job).persist() if any(one.caps for one in job.conf.audiences.values()) else None
     for name in order(job.conf.audiences):
         audience = job.conf.audiences[name]
         out = _left_out(job, name, said, inside)
@@ -83,7 +86,8 @@ def build(job: Job) -> Built:
     return Built(members, reduce(DataFrame.unionByName, everybody), job.spark.createDataFrame(rows, FUNNEL))
 
 
-def _contacts(job: Job) -> DataFrame:
+def contacted(job: Job) -> DataFrame:
+    """Contacts of everybody before this day, see `contacts`."""
     names = ("silver.interactions", "activation.sent", "activation.deliveries", "identity.members")
     channels = {name: spec.channel for name, spec in job.conf.destinations.items() if spec.channel}
     # Before this day: a second run of the day must not count what the first one sent.

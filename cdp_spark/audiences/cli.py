@@ -46,14 +46,43 @@ def preview_command(name, root, conf_dir, env, text, as_json) -> None:
 @with_options
 def changes_command(name, root, conf_dir, env, text, as_json) -> None:
     """How many entered and exited the audience NAME on each day, and why; never who."""
+    from pyspark.sql import functions as F
+
     job = opened(root, conf_dir, env, text)
-    rows = job.lake.read("activation.changes").where(f"audience = '{name}' AND as_of <= '{job.as_of}'")
-    found = rows.groupBy("as_of", "change", "reason").count().orderBy("as_of", "change", "reason").collect()
+    _known("audience", name, job.conf.audiences)
+    mine = (F.col("audience") == name) & (F.col("as_of") <= F.lit(job.as_of))
+    found = (
+        job.lake.read("activation.changes")
+        .where(mine)
+        .groupBy("as_of", "change", "reason")
+        .count()
+        .orderBy("as_of", "change", "reason")
+        .collect()
+    )
     if as_json:
         click.echo(json.dumps([row.asDict() for row in found], indent=1, default=str))
         return
     for row in found:
         click.echo(f"{row['as_of']}  {row['change']:<8} {row['reason']:<12} {row['count']:>10,}")
+
+
+@audience.command("journey")
+@click.argument("name")
+@with_options
+def journey_command(name, root, conf_dir, env, text, as_json) -> None:
+    """How many stand where on the journey NAME, why others left, and what it did on which day; never who."""
+    from cdp_spark.audiences.act import standings
+
+    job = opened(root, conf_dir, env, text)
+    _known("journey", name, job.conf.journeys)
+    found = standings(job, name)
+    if as_json:
+        click.echo(json.dumps(found, indent=1, default=str))
+        return
+    for row in found["people"]:
+        click.echo(f"{row['step'] or 'left: ' + row['reason']:<28} {row['people']:>10,}")
+    for row in found["actions"]:
+        click.echo(f"{row['as_of']}  {row['step']:<16} {row['action']:<24} {row['people']:>10,}")
 
 
 @audience.command("reconcile")
@@ -78,8 +107,9 @@ def reconcile_command(destination, receiver, root, conf_dir, env, text, as_json)
 @audience.command("policy")
 @click.option("--exports", required=True, help="root of the deliveries: s3://bucket/prefix")
 @click.option("--reader", is_flag=True, help="for who fetches the deliveries, not for who makes them")
-def policy_command(exports: str, reader: bool) -> None:
+@click.option("--kms-key", help="ARN of the key that objects are encrypted with (s3.kms_key)")
+def policy_command(exports: str, reader: bool, kms_key: str | None) -> None:
     """The least that AWS IAM must allow for deliveries below a place, as a policy document."""
     from cdp_spark.activation.policy import policy
 
-    click.echo(json.dumps(policy(exports, reader=reader), indent=1))
+    click.echo(json.dumps(policy(exports, reader=reader, kms_key=kms_key), indent=1))

@@ -13,7 +13,7 @@ def write(job: Job, built: Built) -> None:
     if built.members is None:
         job.log("no audience is declared")
         return
-    state = permission(job)
+    state = permission(job, [audience.purpose for audience in job.conf.audiences.values()])
     now = members(permitted(built.members, state), job.lake.read("activation.members"), job.as_of).persist()
     job.lake.write("activation.members", now)
     job.lake.write("activation.changes", changed(now, built.outcomes, job.as_of), on=job.as_of)

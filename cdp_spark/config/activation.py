@@ -180,12 +180,16 @@ class Destination(Strict):
     field that carries person_id.
     channel: a delivery is a contact by this channel, and counts for contact caps.
     may_leave: classes of personal data that may leave as they are; identifiers that a normaliser hashes may always.
-    keep_days: deliveries older than this are deleted, never the one in force.
+    partition_by: fields whose values become folders (name=value, as in Hive) and stand in no file.
+    keep_days: deliveries older than this are deleted, never what a reader of the one in force needs. A mirror whose
+    first delivery is older starts anew: its next one replaces all.
+    journeys: instead of audiences: their actions, each sent once (sync upsert), named by a field with `action_id`.
     """
 
     description: str
     protocol: Literal["s3_files", "http"]
-    audiences: tuple[str, ...] = Field(min_length=1)
+    audiences: tuple[str, ...] = ()
+    journeys: tuple[str, ...] = ()
     sync: Literal["full", "mirror", "upsert"] = "full"
     prefix: str = Field(pattern=r"^[A-Za-z0-9_-][A-Za-z0-9_.-]*(/[A-Za-z0-9_-][A-Za-z0-9_.-]*)*$")
     format: Literal["csv", "json", "parquet", "delta"] = "csv"
@@ -195,12 +199,21 @@ class Destination(Strict):
     channel: str | None = None
     may_leave: tuple[Pii, ...] = ("none", "pseudonym")
     max_rows_per_file: int = Field(1_000_000, ge=1)
+    partition_by: tuple[str, ...] = ()
     compression: Literal["none", "gzip", "zstd"] = "none"
     keep_days: int | None = Field(None, ge=1)
     http: Http | None = None
 
     @model_validator(mode="after")
     def readable(self) -> Destination:
+        if bool(self.audiences) == bool(self.journeys):
+            raise ValueError("a destination takes `audiences: [...]` or `journeys: [...]`: one of them")
+        if self.journeys and (self.sync != "upsert" or self.key):
+            raise ValueError("journeys go with sync upsert and no key: each action is sent once, under its action_id")
+        if self.keep_days and self.sync == "upsert" and not self.journeys:
+            raise ValueError("keep_days does not go with sync upsert: a reader needs every delivery since the first")
+        if odd := [name for name in self.partition_by if name not in self.fields]:
+            raise ValueError(f"partition_by names {odd}, which are none of the fields {list(self.fields)}")
         if self.compression == "zstd" and self.format not in ("parquet", "delta"):
             raise ValueError("zstd goes with parquet and delta only: few readers of text files know it; use gzip")
         if self.format == "delta" and self.sync != "full":
@@ -214,6 +227,8 @@ class Destination(Strict):
     @property
     def units(self) -> tuple[tuple[str, ...], ...]:
         """Fields that name a row at the destination, each tuple on its own; () where nothing does."""
+        if self.journeys:
+            return tuple((name,) for name, target in self.fields.items() if target.column == "action_id")[:1]
         if self.key:
             return (self.key,)
         naming = NAMING.get(self.normalisers, ())

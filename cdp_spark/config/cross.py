@@ -191,6 +191,9 @@ def _destinations(conf: Conf, root: Path) -> list[str]:
         for audience in destination.audiences:
             if audience not in conf.audiences:
                 found.append(unknown(f"{where}, audiences", "audience", audience, conf.audiences))
+        for journey in destination.journeys:
+            if journey not in conf.journeys:
+                found.append(unknown(f"{where}, journeys", "journey", journey, conf.journeys))
         found += leaving(conf, where, destination)
     return found
 

@@ -8,17 +8,22 @@ from cdp_spark.config.load import unknown
 from cdp_spark.config.models import Conf
 
 MEMBER_COLUMNS = ("audience", "person_id", "since", "purpose", "consent_id", "basis")
+# Of a destination that takes journeys; `audience` is the journey there.
+ACTION_COLUMNS = ("audience", "person_id", "purpose", "consent_id", "basis", "step", "action", "action_id",
+                  "expected_value")  # fmt: skip
 HASHABLE = ("direct", "pseudonym")
 
 
-def known_columns(conf: Conf) -> set[str]:
-    """What a destination's field may read: its membership, and all that an audience's condition may read."""
-    return audience_columns(conf).keys() | set(MEMBER_COLUMNS)
+def known_columns(conf: Conf, destination: Destination) -> set[str]:
+    """What a destination's field may read: membership or action, and all that an audience's condition may read."""
+    own = ACTION_COLUMNS if destination.journeys else (*MEMBER_COLUMNS, *(["next_offer"] if conf.offers else []))
+    return audience_columns(conf).keys() | set(own)
 
 
 def classes(conf: Conf, sql: str) -> dict[str, str]:
     """Column -> personal class of every column that `sql` reads; scores are 'none'."""
-    tables = [conf.tables[name] for name in ("gold.profiles", "gold.features", "activation.members")]
+    names = ("gold.profiles", "gold.features", "activation.members", "activation.actions")
+    tables = [conf.tables[name] for name in names]
     contracts = {name.lower(): column for table in reversed(tables) for name, column in table.columns.items()}
     used = sorted(columns_of(sql))
     return {name: contracts[name.lower()].pii if name.lower() in contracts else "none" for name in used}
@@ -30,7 +35,7 @@ def identifying(conf: Conf, target: Target) -> bool:
 
 
 def _field(conf: Conf, where: str, destination: Destination, target: Target) -> list[str]:
-    if found := sql_problems(f"{where}, column", target.column, known_columns(conf)):
+    if found := sql_problems(f"{where}, column", target.column, known_columns(conf, destination)):
         return found
     normalisers = NORMALISERS[destination.normalisers]
     if target.normaliser not in normalisers:
@@ -92,8 +97,11 @@ def problems(conf: Conf, where: str, destination: Destination) -> list[str]:
     found = []
     for name, target in destination.fields.items():
         found += _field(conf, f"{where}, fields.{name}", destination, target)
-    if len(destination.audiences) > 1 and "audience" not in {t.column for t in destination.fields.values()}:
+    read = {target.column for target in destination.fields.values()}
+    if len(destination.audiences + destination.journeys) > 1 and "audience" not in read:
         found.append(f"{where}, fields: several audiences, but no field with `column: audience` tells them apart")
+    if destination.journeys and "action_id" not in read:
+        found.append(f"{where}, fields: each action needs its id; add `action_id: {{column: action_id}}`")
     together = set(TOGETHER.get(destination.normalisers, ()))
     have = together & {target.normaliser for target in destination.fields.values()}
     if have and have != together:

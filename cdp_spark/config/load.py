@@ -11,7 +11,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, ValidationError
 
-from cdp_spark.config import activation, contract, models, source
+from cdp_spark.config import activation, contract, journeys, models, source
 from cdp_spark.config.identity import read_links
 
 SHIPPED = next(
@@ -22,10 +22,12 @@ FOLDERS = {
     "sources": source.Source,
     "audiences": activation.Audience,
     "destinations": activation.Destination,
+    "journeys": journeys.Journey,
 }
 
 
-FILES = ("base.yml", "identity.yml", "links.csv", "features.yml", "texts.yml", "purposes.yml")  # besides the folders
+# besides the folders
+FILES = ("base.yml", "identity.yml", "links.csv", "features.yml", "texts.yml", "purposes.yml", "offers.yml")
 
 
 class ConfError(Exception):
@@ -173,7 +175,7 @@ def load(root: str | Path, env: str = "local") -> models.Conf:
 
     Raises ConfError with all problems at once: file, key, what is wrong, the allowed values.
     """
-    from cdp_spark.config import cross
+    from cdp_spark.config import acting, cross
 
     root, problems = Path(root), []
     if not root.is_dir():
@@ -192,13 +194,14 @@ def load(root: str | Path, env: str = "local") -> models.Conf:
         "features": _entries(root / "features.yml", source.Feature, problems),
         "texts": read_texts(root / "texts.yml", problems),
         "purposes": _entries(root / "purposes.yml", activation.Purpose, problems),
+        "offers": _entries(root / "offers.yml", journeys.Offer, problems),
     } | named
     if problems:
         raise ConfError(problems)
     parts["tables"] = with_features(parts["tables"], parts["features"])
     parts["tables"] = with_matched(parts["tables"], parts["identity"].matching.fields)
     conf = models.Conf(**parts)
-    if problems := cross.problems(conf, root):
+    if problems := cross.problems(conf, root) + acting.problems(conf, root):
         raise ConfError(problems)
     return conf
 

@@ -10,11 +10,16 @@ from pydantic import Field, model_validator
 from cdp_spark.config.activation import Audience, Destination, Purpose
 from cdp_spark.config.contract import Duration, Strict, Table
 from cdp_spark.config.identity import Link
+from cdp_spark.config.journeys import Journey, Offer
 from cdp_spark.config.source import Feature, Identity, Source, Texts
 
 
 class S3(Strict):
-    """How `s3a://` roots are reached; secrets are environment variables, named here, never written here."""
+    """How `s3a://` roots are reached; secrets are environment variables, named here, never written here.
+
+    encryption: what the store is told to encrypt objects with: AES256 (SSE-S3) or aws:kms, with kms_key (an ARN) or the
+    account's own key. checksum: SHA256 asks the store to check and keep it; none for stores that know no such header.
+    """
 
     endpoint: str | None = None
     region: str = "us-east-1"
@@ -23,6 +28,15 @@ class S3(Strict):
     secret_key_env: str = "AWS_SECRET_ACCESS_KEY"
     attempts: int = Field(5, ge=1)
     timeout_seconds: int = Field(30, ge=1)
+    encryption: Literal["AES256", "aws:kms"] | None = None
+    kms_key: str | None = None
+    checksum: Literal["SHA256", "none"] = "SHA256"
+
+    @model_validator(mode="after")
+    def key_has_a_use(self) -> S3:
+        if self.kms_key and self.encryption != "aws:kms":
+            raise ValueError("kms_key goes with `encryption: aws:kms`, and only with it")
+        return self
 
 
 class Env(Strict):
@@ -114,3 +128,5 @@ class Conf(Strict):
     purposes: dict[str, Purpose] = {}
     audiences: dict[str, Audience] = {}
     destinations: dict[str, Destination] = {}
+    offers: dict[str, Offer] = {}
+    journeys: dict[str, Journey] = {}

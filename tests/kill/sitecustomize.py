@@ -1,7 +1,8 @@
 """What goes wrong in the process it is loaded into: put this folder on PYTHONPATH.
 
 CDP_TEST_KILL: "<table> before|during|after|heap": at that commit the process and its JVM are killed, or the JVM's heap
-is filled.  CDP_TEST_KILLED: a file that is made then; once there, nothing is killed.
+is filled; or of an object of a delivery "<end of its key> before|after" its put, or "<folder of a destination> data" as
+soon as data appears there.  CDP_TEST_KILLED: a file that is made then; once there, nothing is killed.
 CDP_TEST_WORKER: a process that is killed with all below it when the first round of components is done.
 CDP_TEST_CLOCK: seconds that the clock is ahead.
 """
@@ -44,6 +45,14 @@ def watch(folder: str) -> None:
     known = data_files(folder)
     while data_files(folder) <= known:
         time.sleep(0.002)  # a watcher has nothing else to wait for
+    die()
+
+
+def watch_parts(folder: str) -> None:
+    """Die as soon as a data file of a delivery that was not there yet appears below `folder`."""
+    known = set(Path(folder).rglob("*part-*"))
+    while set(Path(folder).rglob("*part-*")) <= known:
+        time.sleep(0.002)
     die()
 
 
@@ -92,9 +101,29 @@ def patch_clock(seconds: int) -> None:
         import_module(f"cdp_spark.{name}").datetime = Ahead
 
 
+def patch_put(key: str, moment: str) -> None:
+    from cdp_spark.activation.objects import Bucket, Folder
+
+    for kind in (Bucket, Folder):
+        put = kind.put
+
+        def killed(self, name, body, put=put):
+            if name.endswith(key) and moment == "before":
+                die()
+            put(self, name, body)
+            if name.endswith(key):
+                die()
+
+        kind.put = killed
+
+
 mine = not any("pyspark.daemon" in word or "pyspark.worker" in word for word in sys.orig_argv)
 if mine and os.environ.get("CDP_TEST_KILL") and not Path(os.environ["CDP_TEST_KILLED"]).exists():
-    patch_commits(*os.environ["CDP_TEST_KILL"].split())
+    what, moment = os.environ["CDP_TEST_KILL"].split()
+    if moment == "data":
+        threading.Thread(target=watch_parts, args=(what,), daemon=True).start()
+    else:
+        (patch_put if what.endswith(".json") else patch_commits)(what, moment)
 if mine and os.environ.get("CDP_TEST_WORKER"):
     patch_components(int(os.environ["CDP_TEST_WORKER"]))
 if mine and os.environ.get("CDP_TEST_CLOCK"):

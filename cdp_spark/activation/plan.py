@@ -1,0 +1,118 @@
+"""What may a destination hold now, and what must change there? Everything is asked again here, permission first."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from functools import reduce
+from typing import NamedTuple
+
+from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
+
+from cdp_spark.activation import ledger
+from cdp_spark.activation.content import content, digest
+from cdp_spark.audiences.build import wide
+from cdp_spark.audiences.offers import best, ranked
+from cdp_spark.config.activation import Audience, Destination
+from cdp_spark.config.journeys import Journey
+from cdp_spark.governance.consent import consented
+from cdp_spark.job import Job
+
+
+class Plan(NamedTuple):
+    """What a destination may hold now, by consent of this moment, and what must change there. Made by `plan` only."""
+
+    now: DataFrame
+    changes: ledger.Changes
+    rows: int
+    removed: int
+    added: int
+    digest: str
+
+
+def plan(job: Job, name: str, spec: Destination, state: DataFrame, *, lost: bool, anew: bool) -> Plan:
+    """Everything is asked again here, permission first: nothing else may be sent.
+
+    lost: the place holds nothing (any more).  anew: what is delivered replaces all that is there.
+    """
+    people = actions(job, name, spec, state) if spec.journeys else members(job, spec, state)
+    now = content(people, spec, job.conf.base.region)
+    sent, deliveries = job.lake.read("activation.sent"), job.lake.read("activation.deliveries")
+    before = ledger.held(sent, deliveries, name, seen_before_confirmed=spec.protocol == "http")
+    if lost:
+        before = before.limit(0)
+    before = before.persist()
+    if spec.journeys:
+        now = ledger.unsent(now, ledger.valued(before, sent, name), spec.units[0][0])
+    quiet = [one for one in spec.audiences + spec.journeys if is_quiet(job, spec, one)]
+    if quiet:
+        job.log(f"{name}: quiet hours of {', '.join(quiet)}: only who may no longer be addressed is removed")
+        now = ledger.unchanged(now, before, quiet)
+    now = now.persist()
+    if before.isEmpty():  # a first delivery: nothing to compare with
+        kept = ledger.Changes(now, ledger.valued(before, sent, name), now.limit(0))
+    else:
+        kept = ledger.changes(now, before, sent, name, spec, _stay(job, spec, now, before, quiet, state))
+    if anew:
+        kept = kept._replace(adds=now, removes=now.limit(0))
+    kept = ledger.Changes(*(frame.persist() for frame in kept))
+    ended, removed = digest(kept.gone.select(F.col("audience").alias("_audience"), F.col("row_id").alias("_row_id")))
+    whole, rows = digest(now)
+    begun, added = (whole, rows) if kept.adds is now else digest(kept.adds)
+    before.unpersist()
+    return Plan(now, kept, rows, removed, added, f"{whole}|{begun}|{ended}")
+
+
+def _stay(job: Job, spec: Destination, now: DataFrame, before: DataFrame, quiet: list[str], state) -> DataFrame | None:
+    """Rows of `before` that stay though they are not in `now`; None where none does."""
+    keeping = spec.audiences + spec.journeys if spec.sync == "upsert" else quiet
+    if not keeping:
+        return None
+    yes = reduce(DataFrame.unionByName, [_allowed(spec, job, one, state) for one in keeping])
+    newer = now.limit(0) if spec.journeys else now  # an action does not take the place of another
+    return ledger.staying(before, newer, job.lake.read("identity.members"), yes)
+
+
+def rule(job: Job, spec: Destination, name: str) -> Audience | Journey:
+    return job.conf.journeys[name] if spec.journeys else job.conf.audiences[name]
+
+
+def is_quiet(job: Job, spec: Destination, name: str) -> bool:
+    hours = rule(job, spec, name).quiet_hours
+    return hours is not None and hours.holds(job.run_at)
+
+
+def _allowed(spec: Destination, job: Job, name: str, state: DataFrame) -> DataFrame:
+    yes = consented(state.select("person_id").distinct(), state, purpose=rule(job, spec, name).purpose)
+    return yes.select(F.lit(name).alias("audience"), "person_id")
+
+
+def members(job: Job, spec: Destination, state: DataFrame) -> DataFrame:
+    """Who is in the destination's audiences now, is treated, and still says yes: one row per audience and person."""
+    inside = job.lake.read("activation.members").where("left IS NULL AND arm = 'treatment'").drop("left", "arm")
+    return _known(job, spec, state, {name: inside.where(F.col("audience") == name) for name in spec.audiences})
+
+
+def actions(job: Job, name: str, spec: Destination, state: DataFrame) -> DataFrame:
+    """Actions of the destination's journeys that may still be delivered, to people who still say yes."""
+    rows = job.lake.read("activation.actions").where((F.col("to") == name) & (F.col("as_of") <= F.lit(job.as_of)))
+    found = {}
+    for journey in spec.journeys:
+        oldest = job.as_of - timedelta(days=job.conf.journeys[journey].deliver_within_days)
+        mine = rows.where((F.col("journey") == journey) & (F.col("as_of") > F.lit(oldest)))
+        found[journey] = mine.withColumnRenamed("journey", "audience").drop("to", "as_of")
+    return _known(job, spec, state, found)
+
+
+def _known(job: Job, spec: Destination, state: DataFrame, found: dict[str, DataFrame]) -> DataFrame:
+    """Rows of people who say yes to the purpose of their audience or journey, with all that fields may read."""
+    rows = []
+    for name, people in found.items():
+        asked = rule(job, spec, name)
+        mine = consented(people, state, purpose=asked.purpose)
+        mine = mine.withColumn("basis", F.lit(job.conf.purposes[asked.purpose].basis))
+        about = wide(job, asked.scores_max_age_days)
+        if job.conf.offers:
+            about = about.withColumn("next_offer", best(ranked(job.conf.offers), tuple(job.conf.offers))["offer"])
+        rows.append(mine.join(about, "person_id"))
+    return reduce(DataFrame.unionByName, rows)
