@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cdp_spark.config.cross import audience_columns, sql_problems
+from cdp_spark.config.cross import audience_columns, condition_problems, sql_problems
 from cdp_spark.config.journeys import Journey, JourneyStep
 from cdp_spark.config.load import unknown
 from cdp_spark.config.models import Conf
@@ -16,9 +16,10 @@ def problems(conf: Conf, root: Path) -> list[str]:
     """Every mistake of offers and journeys; [] where they are sound."""
     found = []
     for name, offer in conf.offers.items():
-        for key in ("score", "value", "cost", "where"):
-            where = f"{root / 'offers.yml'}, {name}.{key}"
-            found += sql_problems(where, getattr(offer, key), audience_columns(conf))
+        where, columns = f"{root / 'offers.yml'}, {name}", audience_columns(conf)
+        for key in ("score", "value", "cost"):
+            found += sql_problems(f"{where}.{key}", getattr(offer, key), columns)
+        found += condition_problems(f"{where}.where", offer.where, columns)
     for name, journey in conf.journeys.items():
         found += _journey(conf, str(root / "journeys" / f"{name}.yml"), name, journey)
     return found
@@ -55,7 +56,8 @@ def _branch(conf: Conf, where: str, step: JourneyStep) -> list[str]:
     tables = {n for n, table in conf.tables.items() if n.startswith("silver.") and not NEEDED - {*table.columns}}
     if step.branch not in tables:
         return [unknown(f"{where}, branch", "table of what happened to somebody", step.branch, tables)]
-    return sql_problems(f"{where}, where", step.where, conf.tables[step.branch].columns)
+    columns = {name: column.type for name, column in conf.tables[step.branch].columns.items()}
+    return condition_problems(f"{where}, where", step.where, columns)
 
 
 def _unreachable(where: str, journey: Journey) -> list[str]:
