@@ -198,9 +198,14 @@ def test_sensitive_and_undeclared_features_are_refused(tmp_path):
     home = tmp_path / "conf"
     shutil.copytree(ROOT / "conf", home)
     age = "age_2: {table: silver.customers, aggregate: max(year(BIRTH_DATE)), availability: known_at}"
+    points = "points: {table: silver.customers, aggregate: max(points), availability: known_at}"
     for line, told in (
         ("late: {table: silver.orders, aggregate: count(*)}", "late, availability: Field required"),
         (age, "age_2: it reads birth_date of silver.customers, which is sensitive; add `sensitive: true`"),
+        (
+            points,
+            "points: silver.customers holds rows that their sources overwrite (crm, enrichment, loyalty): what was",
+        ),
     ):
         (home / "features.yml").write_text((ROOT / "conf" / "features.yml").read_text() + line + "\n")
         with pytest.raises(ConfError, match=re.escape(told)):

@@ -146,7 +146,24 @@ def _features(conf: Conf, root: Path) -> list[str]:
                 found += sql_problems(f"{where}, {key}", sql, columns, of_rows=key == "aggregate") or _unsaid(
                     where, feature, table, sql
                 )
+        found += _overwritten(conf, where, feature)
     return found
+
+
+def _overwritten(conf: Conf, where: str, feature: Feature) -> list[str]:
+    """Models may not learn from rows that their source overwrites.
+
+    A list of today shows an old date only of who did nothing since: whether a row was known then is the label itself.
+    """
+    silver, once = {f"silver.{source.entity}" for source in conf.sources.values()}, ("snapshot", "cdc")
+    names = [n for n, s in conf.sources.items() if f"silver.{s.entity}" == feature.table and s.mode in once]
+    if feature.sensitive or feature.table not in silver or not names:
+        return []
+    told = (
+        f"{feature.table} holds rows that {', '.join(names)} overwrites, so what was known earlier is not there and a"
+    )
+    return [f"{where}: {told} model would learn from the future; take what happened (mode: append), or say "
+            "`sensitive: true`: then audiences may use it and no model does"]  # fmt: skip
 
 
 def _unsaid(where: str, feature: Feature, table: Table, sql: str) -> list[str]:
