@@ -159,11 +159,9 @@ def _overwritten(conf: Conf, where: str, feature: Feature) -> list[str]:
     names = [n for n, s in conf.sources.items() if f"silver.{s.entity}" == feature.table and s.mode in once]
     if feature.sensitive or feature.table not in silver or not names:
         return []
-    told = (
-        f"{feature.table} holds rows that {', '.join(names)} overwrites, so what was known earlier is not there and a"
-    )
-    return [f"{where}: {told} model would learn from the future; take what happened (mode: append), or say "
-            "`sensitive: true`: then audiences may use it and no model does"]  # fmt: skip
+    rows = f"{feature.table} holds rows that their sources overwrite ({', '.join(names)})"
+    cure = "take what happened (mode: append), or say `sensitive: true`: then audiences may use it and no model does"
+    return [f"{where}: {rows}: what was known earlier is not there, a model would learn from the future; {cure}"]
 
 
 def _unsaid(where: str, feature: Feature, table: Table, sql: str) -> list[str]:
