@@ -84,10 +84,10 @@ def main() -> int:
     from cdp_spark.config.load import ConfError
 
     try:
-        cdp(standalone_mode=False)
+        ended = cdp(standalone_mode=False)  # an int where a command ended with click's Exit
     except click.ClickException as error:
         error.show()
-        return error.exit_code
+        return 2
     except click.Abort:
         click.echo("stopped", err=True)
         return 130
@@ -100,7 +100,7 @@ def main() -> int:
             raise
         click.echo(message, err=True)
         return code
-    return 0
+    return ended if isinstance(ended, int) else 0
 
 
 def answer(error: Exception) -> tuple[str | None, int]:

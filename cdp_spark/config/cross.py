@@ -19,7 +19,7 @@ from cdp_spark.config.source import RECORD, Feature, Source
 
 GIVEN = {"source", "record_id", "subject_key", "event_time", "known_at", "ingest_date", "landing", "deleted", "extra"}
 WEEKLY = {  # what weekly steps know of a person, by table
-    "ml.values": ("p_alive", "expected_orders", "expected_value", "clv"),
+    "ml.values": ("p_alive", "expected_orders", "clv"),
     "ml.segments": ("rfm_tier", "cluster"),
 }
 TEXT = {"text_topic", "text_mood"}  # what cdp_spark/gold/texts.py adds to rows with a text
