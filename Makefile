@@ -2,6 +2,7 @@ PYTHON ?= python3
 VENV ?= .venv
 PEOPLE ?= 5000
 SEED ?= 7
+WORKERS ?= 2
 BIN := $(VENV)/bin
 STAMP := $(VENV)/.stamp
 export SPARK_LOCAL_IP := 127.0.0.1
@@ -38,8 +39,9 @@ jars-s3: $(STAMP)
 demo: setup ## generate a retailer and run every step on it (PEOPLE=5000 SEED=7)
 	$(BIN)/cdp demo run --out build/demo --people $(PEOPLE) --seed $(SEED)
 
-test: $(STAMP) jars-s3 ## all tests
-	$(BIN)/python -m pytest
+# two at a time, each file in one process: a Spark on tiny data keeps one core busy
+test: $(STAMP) jars-s3 ## the tests (WORKERS=2 processes)
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST)
 
 real: setup ## the same steps on real data in ../shared/data, where it is there
 	$(BIN)/python -m tests.real.run
