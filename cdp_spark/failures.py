@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import logging
 import os
 import re
 from typing import NamedTuple
@@ -34,9 +35,23 @@ KINDS = (
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
+SENDING = "Exception while sending command."  # py4j's own trace to the root logger; `told` says what it means
+
+
+def quiet() -> None:
+    """Keep py4j from showing traces of its own where the JVM has ended: one message is told instead."""
+    logging.getLogger("py4j").setLevel(logging.CRITICAL)
+    logging.getLogger().addFilter(_tells)
+
+
+def _tells(record: logging.LogRecord) -> bool:
+    return record.msg != SENDING
+
+
 def gone(error: BaseException) -> bool:
     """Has the JVM on the other side ended? Py4J then says no more than that a call has failed."""
-    silent = type(error) is Py4JError and "Trace" not in str(error)
+    words = str(error) if type(error) is Py4JError else ""
+    silent = words.startswith("An error occurred while calling") and "Trace" not in words
     return silent or isinstance(error, Py4JNetworkError | ConnectionError)
 
 
@@ -57,8 +72,7 @@ def told(error: BaseException) -> str | None:
 
 def _words(error: BaseException) -> str:
     """All that an error says of itself and of its causes, on both sides."""
-    java = getattr(error, "java_exception", None) or getattr(getattr(error, "_origin", None), "java_exception", None)
-    found = [str(error)]
+    java, found = getattr(error, "java_exception", None) or getattr(error, "_origin", None), [str(error)]
     while java is not None and len(found) < 20:
         found.append(str(java.toString()))
         java = java.getCause()

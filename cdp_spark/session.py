@@ -8,7 +8,7 @@ import sys
 
 from pyspark.sql import SparkSession
 
-from cdp_spark import jars
+from cdp_spark import failures, jars
 from cdp_spark.config.models import S3, Env
 
 SETTINGS = {
@@ -78,5 +78,6 @@ def build(
         builder = builder.config(key, value)
     spark = builder.getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
+    failures.quiet()
     logging.getLogger("SQLQueryContextLogger").disabled = True  # it prints plans, and with them a query's literals
     return spark

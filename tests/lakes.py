@@ -55,12 +55,7 @@ def contents(spark: SparkSession, lake, only: Collection[str] | None = None) -> 
     return found
 
 
-# a JVM that lives for seconds gains nothing from the second compiler, which takes most of its time
-SHORT_LIVED = "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC"
-
-
 def environment(**more: str) -> dict[str, str]:
     """Of a process that runs the project as it lies here, for a short while."""
     own = {"PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1", "PYTHONPATH": str(ROOT)}
-    own["JDK_JAVA_OPTIONS"] = SHORT_LIVED
     return os.environ | own | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"} | more

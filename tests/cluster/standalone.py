@@ -20,7 +20,7 @@ import pyspark
 from cdp_spark import jars
 from cdp_spark.ship import ship
 from tests.conftest import ROOT
-from tests.lakes import BIN, SHORT_LIVED, environment
+from tests.lakes import BIN, environment
 from tests.processes import free_port, kill, until
 
 SPARK = Path(pyspark.__file__).parent
@@ -34,8 +34,7 @@ def local_jars() -> str:
 
 def bare_environment(folder: Path) -> dict[str, str]:
     """Of a cluster's machine: Spark, Java and nothing of ours."""
-    kept = {key: os.environ[key] for key in ("PATH", "HOME", "JAVA_HOME") if key in os.environ}
-    kept["JDK_JAVA_OPTIONS"] = SHORT_LIVED
+    kept = {key: os.environ[key] for key in ("PATH", "HOME", "JAVA_HOME", "JDK_JAVA_OPTIONS") if key in os.environ}
     return kept | {"SPARK_HOME": str(SPARK), "SPARK_LOCAL_IP": "127.0.0.1", "SPARK_LOG_DIR": str(folder)}
 
 
