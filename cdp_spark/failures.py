@@ -28,7 +28,8 @@ KINDS = (
     Kind(r"Checkpoint block .* not found|ExecutorLostFailure|Executor heartbeat timed out|Failed to get broadcast|"
          r"executor (that originally|exited)|worker lost", "a worker was lost",
          "run the date again; if workers die often, give them more memory"),
-    Kind(r"Connect(ion|Timeout)?Exception|Connection refused|UnknownHost|NoHttpResponse|AWSClientIOException|SocketTimeout|"
+    Kind(r"Connect(ion|Timeout)?Exception|Connection refused|"
+         r"UnknownHost|NoHttpResponse|AWSClientIOException|SocketTimeout|"
          r"SdkClientException|ApiCallTimeout|Unable to execute HTTP request", "a store did not answer",
          "is it up and reachable (`s3.endpoint` in conf/env, jdbc addresses)? Then run the date again"),
 )  # fmt: skip
