@@ -9,7 +9,7 @@ export SPARK_LOCAL_IP := 127.0.0.1
 export PYSPARK_PYTHON := $(abspath $(BIN)/python)
 export PATH := $(abspath $(BIN)):$(PATH)
 
-.PHONY: help setup check-tools jars jars-s3 demo test real real-ml bench bench-identity lint lock clean
+.PHONY: help setup check-tools jars jars-s3 demo test test-all real real-ml bench bench-identity lint lock clean
 help: ## this list
 	@grep -hE '^[a-z0-9-]+:.*##' $(MAKEFILE_LIST) | awk -F':.*## ' '{printf "  make %-10s %s\n", $$1, $$2}'
 
@@ -40,8 +40,11 @@ demo: setup ## generate a retailer and run every step on it (PEOPLE=5000 SEED=7)
 	$(BIN)/cdp demo run --out build/demo --people $(PEOPLE) --seed $(SEED)
 
 # two at a time, each file in one process: a Spark on tiny data keeps one core busy
-test: $(STAMP) jars-s3 ## the tests (WORKERS=2 processes)
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadfile $(PYTEST)
+RUN_TESTS := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
+test: $(STAMP) jars-s3 ## the tests but those marked slow (WORKERS=2 processes)
+	$(RUN_TESTS) -m "not slow" $(PYTEST)
+test-all: $(STAMP) jars-s3 ## every test, also the slow ones: histories replayed, crashes, many days
+	$(RUN_TESTS) $(PYTEST)
 
 real: setup ## the same steps on real data in ../shared/data, where it is there
 	$(BIN)/python -m tests.real.run

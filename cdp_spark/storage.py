@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors.exceptions.captured import CapturedException
@@ -24,6 +26,18 @@ def cause(error: Exception) -> str:
     while java is not None and java.getCause() is not None:
         java = java.getCause()
     return java.getClass().getSimpleName() if java else type(error).__name__
+
+
+def _replace(place: Path, text: str) -> None:
+    """Put `text` at a local `place` in one move: Hadoop's own rename deletes what is there first."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    part = place.with_name(f".{place.name}.part")
+    with part.open("w", encoding="utf-8") as file:
+        file.write(text)
+        file.flush()
+        os.fsync(file.fileno())
+    place.with_name(f".{place.name}.crc").unlink(missing_ok=True)  # of Hadoop's, about what was there before
+    part.replace(place)
 
 
 class Storage:
@@ -75,6 +89,9 @@ class Storage:
             fs, path = self._open(uri)
             if fs.getScheme() in ("s3a", "s3"):
                 self._put(fs, path, text, overwrite=True)
+                return
+            if fs.getScheme() == "file":
+                _replace(Path(path.toUri().getPath()), text)
                 return
             part = self._jvm.org.apache.hadoop.fs.Path(f"{uri}.part")
             self._put(fs, part, text, overwrite=True)

@@ -14,12 +14,16 @@ from tests.forty import job  # noqa: F401  a fixture for all that is about audie
 
 ROOT = Path(__file__).parents[1]
 # Java's second compiler and its parallel collectors pay off in long runs only: in tests they cost half of all seconds.
-os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:+UseSerialGC")
+# Without it Java takes 48 MB for compiled code: a suite fills that, and then compiles the same again and again.
+os.environ.setdefault("JDK_JAVA_OPTIONS", "-XX:TieredStopAtLevel=1 -XX:ReservedCodeCacheSize=512m -XX:+UseSerialGC")
 TINY = {
     "spark.sql.shuffle.partitions": "1",  # many tasks for ten rows is what makes suites slow
     "spark.sql.adaptive.enabled": "false",  # planning cost without gain on tiny data
     "spark.default.parallelism": "2",
     "spark.databricks.delta.snapshotPartitions": "1",
+    "spark.databricks.delta.allFilesInCrc.enabled": "false",  # each commit would read its table's log back
+    "spark.sql.codegen.wholeStage": "false",  # compiling a query costs more than running it on ten rows
+    "spark.sql.codegen.factoryMode": "NO_CODEGEN",
 }
 
 
@@ -52,3 +56,9 @@ def conf():
 @pytest.fixture
 def lake(spark, conf, tmp_path):
     return Lake(spark, str(tmp_path / "lake"), conf.tables, run_id="test", step="test")
+
+
+def pytest_collection_modifyitems(items):
+    """The longest files first: a process that is given one of them last would keep all others waiting."""
+    first = ("test_end_to_end", "test_time", "test_sync", "test_bad_input", "test_journey_runs")
+    items.sort(key=lambda item: first.index(item.path.stem) if item.path.stem in first else len(first))

@@ -52,6 +52,7 @@ def asked(job, tmp_path, capsys, monkeypatch):
     job.spark.conf.set("spark.sql.shuffle.partitions", "1")  # the command set its environment's
 
 
+@pytest.mark.slow
 def test_answers_and_mistakes(asked, tmp_path):
     """One lake, every question: each is asked once rightly, and once as people get it wrong."""
     out, _, code = asked("audience", "preview", "vip", "--json")

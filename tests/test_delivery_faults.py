@@ -104,6 +104,7 @@ def mended(job) -> None:
     assert [[f["operation"] for f in one["files"]] for one in chain] == [["upsert"], ["remove"]]
 
 
+@pytest.mark.slow
 def test_a_delivery_killed_before_its_pointer_was_never_there(place, tmp_path):
     """The most a delivery can have done and be invisible: data, manifest and ledger are written, the pointer is not."""
     job = moved(place, tmp_path / "killed")

@@ -27,6 +27,7 @@ def reading(job, prefix: str):
     return lambda key: (Path(job.exports) / prefix / key).read_bytes()
 
 
+@pytest.mark.slow
 def test_text_delta_zstd_folders_and_bounds(job):
     conf = job.conf.model_copy(update={"audiences": {"vip": RULE, "the rest/+%": Audience(
         description="", owner="", purpose="marketing_email", where="tier IS NULL")}})  # fmt: skip

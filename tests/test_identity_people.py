@@ -195,6 +195,7 @@ def test_old_ids_lead_to_those_who_have_their_records(spark):
     assert [tuple(row) for row in found] == [(b, a, days[1], days[2])]
 
 
+@pytest.mark.slow
 def test_a_crash_between_tables_publishes_nothing_and_a_rerun_heals(spark, conf, tmp_path, monkeypatch):
     from datetime import UTC, datetime
 

@@ -61,6 +61,7 @@ def test_a_type_that_the_rows_cannot_give_is_refused_with_the_remedy(spark, old)
         lake.write("gold.things", table(spark, "on date | id string | n date\n2026-01-30 | a | 2026-01-01"), on=DAY)
 
 
+@pytest.mark.slow
 def test_compacting_and_vacuuming_keep_content_and_recent_versions(spark, old):
     lake = lake_with(spark, old, COLUMNS)
     lake.write(

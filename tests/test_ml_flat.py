@@ -15,10 +15,9 @@ from sklearn.metrics import average_precision_score, brier_score_loss, log_loss,
 
 from cdp_spark.cli import main
 from ml import drift, gates
-from ml.cells import days, numbers
-from ml.files import TableError, read_table
-from ml.flat import people, told_by_words
-from ml.labels import LabelError, held_out, labels
+from ml.files import read_table
+from ml.flat import told_by_words
+from ml.labels import labels
 from ml.measures import calibration, deciles, drawn, measured
 from ml.show import plain
 from ml.table import schema, typed
@@ -142,14 +141,6 @@ def test_bad_calls_end_in_words(files, tmp_path, monkeypatch, capsys):
         assert (got, told in err, "Traceback" in err) == (code, True, False), (words, err)
 
 
-def test_formats_say_the_same(files):
-    frames = [read_table(files / name) for name in ("comma.csv", "semicolon.csv.gz", "columns.parquet")]
-    kinds = [schema(frame) for frame in frames]
-    assert kinds[0] == kinds[1] and kinds[0].kinds == kinds[2].kinds and kinds[0].left_out == kinds[2].left_out
-    for frame in frames[1:]:
-        pd.testing.assert_frame_equal(typed(frame, kinds[0].kinds), typed(frames[0], kinds[0].kinds))
-
-
 def leaky() -> pd.DataFrame:
     frame = shop(1200)
     left, rng = (frame["left"] == "Yes").to_numpy(), np.random.default_rng(3)
@@ -208,105 +199,6 @@ def test_a_leak_refuses_and_drop_leaks_goes_on(tmp_path, monkeypatch, capsys):
     assert code == 2 and "plan" in err and "before or after" in err
 
 
-@pytest.mark.parametrize(
-    ("cells", "ones"),
-    [
-        (["Yes", "No", "yes "], 2), (["TRUE", "FALSE", "FALSE"], 1), ([True, False, True], 2), ([1, 0, 0], 1),
-        (["1.0", "0.0", None], 1), (["y", "n", "n"], 1), (["gone", "here", "here"], 1), ([1.0, np.nan, 0.0], 1),
-    ],
-)  # fmt: skip
-def test_labels_of_every_spelling(cells, ones):
-    found = labels(pd.Series(cells), "y").values
-    assert found.sum() == ones and found.isna().sum() == pd.Series(cells).isna().sum()
-
-
-@pytest.mark.parametrize(
-    ("cells", "wanted"),
-    [
-        (["yes", "No", None], [1, 0, None]), ([1, 0, 1], [1, 0, 1]), (["TRUE", "false"], [1, 0]),
-        (["No", "No"], [0, 0]), ([None, None], [None, None]), (["1.0", "0.0"], [1, 0]),
-    ],
-)  # fmt: skip
-def test_a_later_tables_label_is_understood_in_another_spelling(cells, wanted):
-    found = held_out(pd.Series(cells), "y", "yes", ["no"])
-    assert [None if one != one else one for one in found] == wanted
-
-
-def test_a_label_that_the_fit_did_not_know_is_refused_and_not_counted_as_no():
-    with pytest.raises(LabelError, match="1 values that the fit did not know, such as 'maybe'"):
-        held_out(pd.Series(["yes", "maybe", "no"]), "y", "yes", ["no"])
-    with pytest.raises(LabelError, match="'1'"):
-        held_out(pd.Series(["1", "0"]), "y", "gone", ["here"])
-    assert held_out(pd.Series(["gold", "silver"]), "y", "gold", ["silver", "none"]).tolist() == [1, 0]
-
-
-def test_no_positives_and_one_class_are_told_apart():
-    with pytest.raises(LabelError, match="no positives"):
-        labels(pd.Series(["No"] * 5), "y")
-    with pytest.raises(LabelError, match="one class"):
-        labels(pd.Series(["Yes"] * 5), "y")
-
-
-def test_cells_become_numbers_and_days():
-    told = pd.Series(["1,234.50", "1.234,5", "12,5", "$3", "45%", " ", "n/a", "-2"])
-    assert numbers(told).values.tolist()[:5] == [1234.5, 1234.5, 12.5, 3, 45] and numbers(told).strange == 0
-    assert numbers(pd.Series([1.0, np.inf])).infinite == 1
-    for text in ("2024-02-03", "03/02/2024", "20240203", "2024-02-03T05:00:00Z"):
-        mates = pd.Series([text, "25/01/2024" if "/" in text else text])
-        assert int(days(mates)[0]) == 19756, text
-
-
-def test_a_comma_is_what_most_of_its_column_say():
-    for cells, wanted in [
-        (["1,234", "12,345.50"], [1234, 12345.5]), (["1.234,50", "1.234"], [1234.5, 1234]),
-        (["1,234", "2,345"], [1234, 2345]),
-        (["12,5", "3,25", "1"], [12.5, 3.25, 1]), (["1e5", "-1.5E3", "$7"], [1e5, -1500, 7]),
-    ]:  # fmt: skip
-        assert numbers(pd.Series(cells)).values.tolist() == wanted
-    words = pd.Series(["5", "6", "7", "8"] * 20 + ["closed"] * 20)  # a few words beside numbers are no numbers
-    assert schema(pd.DataFrame({"a": words})).kinds == {"a": "number"}
-    assert schema(pd.DataFrame({"a": [*words, *(f"w{n}" for n in range(30))]})).kinds == {"a": "category"}
-    for text in ("05-Mar-2024", "Mar 5, 2024", "05-03-2024", "2024-03"):
-        assert schema(pd.DataFrame({"a": [text, text.replace("5", "6").replace("-03", "-04")]})).kinds == {"a": "date"}
-
-
-@pytest.mark.parametrize(
-    ("content", "told"),
-    [
-        (b"", "cannot be read"), (b"a,b\n", "no rows"), (b"a,a\n1,2\n", "columns a stand there twice"),
-        (b"a,b\n1,2,3\n", "the header names 2 columns, but the first row has 3"), (b"a,b\n1,2\n1,2,3\n", "ParserError"),
-        (b"PAR1xxxx", "ArrowInvalid"), (b"\x1f\x8bxx", "cannot be read"),
-    ],
-)  # fmt: skip
-def test_a_broken_file_is_told_and_no_cell_is_shifted(content, told, tmp_path):
-    (tmp_path / "t.csv").write_bytes(content)
-    with pytest.raises(TableError, match=told):
-        read_table(tmp_path / "t.csv")
-
-
-def test_files_of_other_programs_say_the_same(tmp_path):
-    text = "a;b\nä;1\n"
-    for number, content in enumerate((
-        text.encode(), text.encode("latin-1"), text.encode("utf-16"), b"\xef\xbb\xbf" + text.encode(),
-        text.replace("\n", "\r\n").encode(), ("sep=;\n" + text).encode(), ("\n\n" + text).encode(),
-        text.replace("\n", ";\n").encode(), text.replace("\n", "\r").encode(),
-    )):  # fmt: skip
-        (tmp_path / "t.csv").write_bytes(content)
-        found = read_table(tmp_path / "t.csv")
-        assert found[["a", "b"]].to_dict("list") == {"a": ["ä"], "b": ["1"]}, number
-    nested = pd.DataFrame({"a": [[1, 2], None], "b": [{"x": 1}, {"x": 2}]})
-    nested.to_parquet(tmp_path / "t.parquet")
-    assert read_table(tmp_path / "t.parquet")["a"].tolist()[0].startswith("[1")
-
-
-def test_a_person_without_an_id_is_nobody_elses_row():
-    assert people(pd.Series(["a", "b", None, " "])) is None
-    found = people(pd.Series(["a", "a", "b", "c", "d", None, None]))
-    assert found.tolist()[:3] == [0, 0, 1] and found.nunique() == 6
-    with pytest.raises(LabelError, match="2 different people; 5 folds"):
-        people(pd.Series(["a", "a", "b"]))
-
-
 def test_words_that_know_the_answer_are_flagged():
     rng = np.random.default_rng(1)
     words = [" ".join(rng.choice(["late", "good", "again", "price"], 5)) for _ in range(300)]
@@ -320,15 +212,6 @@ def test_words_that_know_the_answer_are_flagged():
 def test_json_holds_no_nan():
     found = plain({"a": float("nan"), "b": [1.0, float("inf")], 3: {"c": -float("inf")}})
     assert found == {"a": None, "b": [1.0, None], "3": {"c": None}}
-
-
-def test_ids_and_running_numbers_are_left_out_but_measures_are_not():
-    n = 200
-    mixed = np.random.default_rng(0).permutation(n)
-    ids = {"row": range(n), "cust_id": mixed * 7, "mail": [f"p{i}@x.org" for i in range(n)]}
-    frame = pd.DataFrame(ids | {"income": np.arange(n) * 10.5, "score": mixed * 3, "home": ["a", "b"] * 100})
-    found = schema(frame)
-    assert set(found.left_out) == {"row", "cust_id", "mail"} and set(found.kinds) == {"income", "score", "home"}
 
 
 SCORES = st.lists(st.tuples(st.integers(0, 1), st.sampled_from([0.05, 0.2, 0.2001, 0.5, 0.9])), min_size=4, max_size=40)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import base64
 import hashlib
-import time
 from datetime import timedelta
 
 import pytest
@@ -15,6 +14,7 @@ from cdp_spark.activation.deliver import deliver_all
 from cdp_spark.activation.objects import Bucket, DeliveryError
 from cdp_spark.config.models import S3
 from cdp_spark.session import s3_settings
+from cdp_spark.storage import Storage, StorageError
 from jobs import audiences as audiences_job
 from tests.forty import DAY, PEOPLE, on, says, sha, with_destinations
 from tests.reader import holds, manifests
@@ -46,6 +46,7 @@ ADS = {"sync": "mirror", "normalisers": "google_2026_11", "keep_days": 1, "max_r
        "fields": {"email": {"column": "email", "normaliser": "email"}}}  # fmt: skip
 
 
+@pytest.mark.slow
 def test_a_reader_of_a_mirror_in_s3_holds_exactly_the_members(job, server, keys):
     """Three days, the last of which starts the chain anew, so that the first day's files are deleted."""
     owner = client(server)
@@ -153,12 +154,10 @@ def test_a_delivery_that_fails_half_way_shows_nobody_anything(job, server, keys)
     gate.server_close()
 
 
-def test_an_unreachable_endpoint_is_told_quickly(job, keys):
+def test_an_unreachable_endpoint_is_told_before_anything_is_written(job, keys):
     s3 = S3(endpoint=f"http://127.0.0.1:{free_port()}", attempts=1, **keys)
-    begin = time.monotonic()
     with pytest.raises(DeliveryError) as error:
         deliver_all(on_s3(job, s3, "s3a://out/cdp"))
-    assert time.monotonic() - begin < 30
     assert s3.endpoint in str(error.value) and "`s3.endpoint`" in str(error.value)
     assert "secret-of" not in str(error.value)
     assert not job.lake.exists("activation.deliveries")
@@ -174,6 +173,23 @@ def test_wrong_credentials_are_told(keys):
         process.wait()
     told = str(error.value)
     assert "credentials refused (InvalidAccessKeyId)" in told and "TEST_KEY" in told and endpoint in told
+    assert "key-of" not in told and "secret-of" not in told
+
+
+def test_a_store_of_tables_and_drops_that_refuses_the_keys_is_told(job, keys):
+    process, endpoint = serve(INITIAL_NO_AUTH_ACTION_COUNT="0")
+    hadoop = job.spark._jsc.hadoopConfiguration()
+    hadoop.set("fs.s3a.impl.disable.cache", "true")  # another test's client knows another endpoint
+    try:
+        on_s3(job, S3(endpoint=endpoint, attempts=1, **keys), "s3a://out/cdp")
+        with pytest.raises(StorageError) as error:
+            Storage(job.spark).exists("s3a://out/lake/_cdp")
+    finally:
+        hadoop.unset("fs.s3a.impl.disable.cache")
+        process.terminate()
+        process.wait()
+    told = str(error.value)
+    assert endpoint in told and "s3.access_key_env" in told and "s3a://out/lake" in told
     assert "key-of" not in told and "secret-of" not in told
 
 

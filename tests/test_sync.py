@@ -42,6 +42,7 @@ def world(seed: int) -> list[list[tuple]]:
     return days
 
 
+@pytest.mark.slow
 def test_mirrors_follow_any_history(spark):
     """Sixty lists in one frame (each an audience of its own), four deliveries, a receiver who removes first."""
     worlds = {f"w{seed}": world(seed) for seed in range(60)}
@@ -146,6 +147,7 @@ def test_a_mirror_removes_by_what_was_sent(job):
     assert [r["email"] for r in rows_of(folder, last, "upsert")] == [sha("p05@x.org")] and last["rows"] == 1
 
 
+@pytest.mark.slow
 def test_upsert_keeps_who_left_and_removes_who_said_no_or_was_merged(job):
     fields = {"person_id": {"column": "person_id"}, "tier": {"column": "tier"}}
     first = with_destinations(job, {"crm": {"sync": "upsert", "fields": fields}})

@@ -113,6 +113,7 @@ def test_gates_judge_shares_of_what_was_there(spark, tmp_path):
     assert "2 of 4 people were merged or split" in gates.closed(judged, "resolve")[0]
 
 
+@pytest.mark.slow
 def test_a_replay_with_a_late_drop_equals_a_punctual_run(spark, tmp_path):
     """Both days ran without day 1's web events; they come, and both days are replayed."""
     drops = write(tmp_path / "drops")
@@ -129,6 +130,7 @@ def test_a_replay_with_a_late_drop_equals_a_punctual_run(spark, tmp_path):
     assert contents(spark, tmp_path / "lake") == contents(spark, tmp_path / "punctual")
 
 
+@pytest.mark.slow
 def test_looks_at_what_is_new_end_in_the_tables_of_one_run(spark, tmp_path):
     """The web events of the day come after the first look."""
     drops, steps = write(tmp_path / "drops"), between(last="resolve")
