@@ -80,7 +80,15 @@ def _marked(job: Job, step: Step, accept: tuple[str, ...]) -> tuple[dict, list[s
     status = "gate" if why else "done"
     finish(job, mark, account | {"status": status, "warnings": job.warnings[told:]})
     job.log(f"done in {seconds:.1f} s")
+    _forget(job)
     return account, why
+
+
+def _forget(job: Job) -> None:
+    """Give back what the step held in memory: steps hand each other tables and nothing else."""
+    job.spark.catalog.clearCache()
+    for held in list(job.spark.sparkContext._jsc.getPersistentRDDs().values()):
+        held.unpersist()
 
 
 def _run_one(job: Job, step: Step) -> float:

@@ -24,6 +24,11 @@ SETTINGS = {
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
     "spark.ui.retainedStages": "3000",  # the cost of a step is added up from its stages (cost.py)
+    "spark.ui.retainedJobs": "100",
+    "spark.sql.ui.retainedExecutions": "20",  # nobody looks at the plans of a thousand queries: they fill the driver
+    "spark.sql.ui.explainMode": "simple",  # written for every query, however small
+    # the least that one broadcast table holds, were it of a single row; by default 64 MB of a driver with 4 GB
+    "spark.buffer.pageSize": "4m",
     "spark.sql.execution.arrow.pyspark.enabled": "true",
 }
 
@@ -35,6 +40,8 @@ def s3_settings(s3: S3) -> dict[str, str]:
         "spark.hadoop.fs.s3a.path.style.access": str(s3.path_style).lower(),
         "spark.hadoop.fs.s3a.attempts.maximum": str(s3.attempts),
         "spark.hadoop.fs.s3a.retry.limit": str(s3.attempts),
+        # waits double from 0.1 s: by default 20 times, which is a day for a store that goes on saying SlowDown
+        "spark.hadoop.fs.s3a.retry.throttle.limit": str(s3.attempts + 4),
         "spark.hadoop.fs.s3a.connection.establish.timeout": f"{s3.timeout_seconds}s",
         "spark.hadoop.fs.s3a.connection.timeout": f"{s3.timeout_seconds}s",
     }

@@ -1,7 +1,7 @@
 """What is left after a crash, a full disk or two runs at once? After the next run: the tables of an undisturbed run.
 
 Real processes of the real command; what goes wrong in them is in tests/kill and tests/outage. `make test-faults` kills
-every write of every step before, during and after its commit, and prints the matrix; the suite kills one.
+every write of every step before, during and after its commit, and prints the matrix; `make test-all` kills one.
 """
 
 from __future__ import annotations

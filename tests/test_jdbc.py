@@ -51,6 +51,7 @@ def insert(table: str, number: int, at: str, amount: float = 10.0, status: str =
 
 
 @needs_postgres
+@pytest.mark.slow
 def test_each_day_brings_what_is_new_and_a_rerun_brings_the_same(spark, tmp_path):
     conf = deployment(tmp_path)
     (tmp_path / "drops").mkdir()

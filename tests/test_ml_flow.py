@@ -9,6 +9,7 @@ from types import SimpleNamespace
 
 import mlflow
 import pandas as pd
+import pytest
 from pyspark.sql import functions as F
 
 from cdp_spark.config.source import Feature
@@ -111,6 +112,7 @@ def what_was_learned_from_is_kept(job, trainings: dict) -> None:
         assert "- age_years: sensitive by declaration" in card.read_text()
 
 
+@pytest.mark.slow
 def test_what_was_not_good_enough_is_not_registered_twice_in_a_rerun(spark, lake, conf, monkeypatch):
     monkeypatch.setattr(judge, "baseline", lambda examples, metric: ("last_order_days", 2.0))  # nobody is that good
     shop(spark, lake)
@@ -190,6 +192,7 @@ def test_a_merge_known_after_the_cut_off_does_not_leak(spark):
     assert allowed(known, members, yes.where("false")).collect() == []
 
 
+@pytest.mark.slow
 def test_a_registry_that_is_away_leaves_old_scores_as_stale_and_trains_nothing(spark, lake, conf, tmp_path):
     shop(spark, lake, n=60)
     away = conf.model_copy(update={"env": conf.env.model_copy(update={"mlflow_uri": "http://127.0.0.1:9"})})

@@ -127,7 +127,7 @@ def test_a_delivery_that_fails_half_way_shows_nobody_anything(job, server, keys)
     """Data that cannot be put, then a pointer that cannot: readers stay where they were, and the next run mends it."""
     client(server).create_bucket(Bucket="faults")
     gate, address = proxy(int(server.rsplit(":", 1)[1]))
-    s3 = S3(endpoint=address, attempts=2, **keys)
+    s3 = S3(endpoint=address, attempts=1, **keys)
     here = on_s3(with_destinations(job, {"ads": ADS, "crm": ADS | {"keep_days": None}}), s3, "s3a://faults/a")
     audiences_job.run(here)
     gate.plan[:] = [["PUT", "/ads/deliveries/", "503", 99]]
@@ -135,7 +135,7 @@ def test_a_delivery_that_fails_half_way_shows_nobody_anything(job, server, keys)
         deliver_all(here)
     assert "crm" not in str(error.value) and "x.org" not in str(error.value)
     assert len(holds(reading(server, "faults", "a/crm"), ("email",))) == 27  # the other had its turn
-    names = [o["Key"] for o in client(server).list_objects_v2(Bucket="faults", Prefix="a/ads/")["Contents"]]
+    names = [o["Key"] for o in client(server).list_objects_v2(Bucket="faults", Prefix="a/ads/").get("Contents", [])]
     assert not [name for name in names if name.endswith(".json")]
     gate.plan[:] = [["PUT", "/ads/latest.json", "500", 99]]
     with pytest.raises(DeliveryError, match="ads: .*InternalError"):
