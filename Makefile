@@ -84,6 +84,9 @@ bench-scale: setup ## cost, memory and shuffle a step over growing numbers of pe
 real-ml: $(STAMP) ## models on real tables in ../shared/data, where they are there, beside what they have to reach
 	$(BIN)/python -W ignore -m tests.real.ml
 
+real-identity: setup ## people found in the data sets of ../shared/data/identity, by its evaluator (NAMES="febrl3 cora")
+	$(BIN)/python -W ignore -m tests.real.identity $(NAMES)
+
 bench-identity: setup ## components against plain GraphFrames, ratios in one run (EDGES="1000000 4000000")
 	$(BIN)/python -m tests.benchmarks.identity --edges $(or $(EDGES),1000000 4000000)
 
@@ -92,7 +95,7 @@ bench-identity-match: setup ## our scoring of candidate pairs beside Splink's on
 
 bench-ml: setup ## features of 12 dates in one job, scoring by 300 trees: ratios in one run (PEOPLE_ML=1000000)
 	$(BIN)/python -W ignore -m tests.benchmarks.ml --people $(or $(PEOPLE_ML),1000000)
-.PHONY: bench-ml
+.PHONY: bench-ml real-identity
 test-delivery-faults: jars-s3 ## a delivery killed at every point, two at once, a full disk
 	CDP_LONG=1 $(BIN)/python -m pytest tests/test_delivery_faults.py
 bench-activation: setup ## deliveries against Spark writing the same columns as plain Parquet, ratios of one run (MEMBERS=1000000)

@@ -1,7 +1,8 @@
-"""`python -m tests.real.identity [NAME ...]`: people found in the shared data sets, by the shared evaluator."""
+"""`make real-identity [NAMES="febrl3 cora"]`: people found in the shared data sets, by the shared evaluator."""
 
 from __future__ import annotations
 
+import argparse
 import importlib.util
 import shutil
 import sys
@@ -64,10 +65,15 @@ def judged(name: str) -> bool:
 
 
 def main() -> int:
+    known = sorted(path.parent.name for path in Path(__file__).parent.glob("*/identity.yml"))
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("names", nargs="*", metavar="NAME", help=f"data sets, all by default: {', '.join(known)}")
+    names = parser.parse_args().names or known
+    if unknown := sorted(set(names) - set(known)):
+        parser.error(f"unknown: {', '.join(unknown)}. Known: {', '.join(known)}")
     if not SHARED.is_dir():
         print("shared data not found: ../shared/data/identity; nothing was run", file=sys.stderr)
         return 0
-    names = sys.argv[1:] or sorted(path.parent.name for path in Path(__file__).parent.glob("*/identity.yml"))
     return 0 if all([judged(name) for name in names]) else 1
 
 
