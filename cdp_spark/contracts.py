@@ -78,6 +78,15 @@ def violations(frame: DataFrame, table: Table) -> dict[str, int]:
     return found
 
 
+def counted(frame: DataFrame, each: dict[str, Column], key: tuple[str, ...]) -> dict[str, int]:
+    """In one pass: rows, the rows for which each column of `each` is true, and `repeated` (see `repeated_keys`)."""
+    counts = {"rows": F.count(F.lit(1)), **{name: F.count_if(col) for name, col in each.items()}}
+    whole = frame.groupBy(*(f"`{c}`" for c in key)).agg(*(col.alias(name) for name, col in counts.items()))
+    repeated = F.count_if(F.col("rows") > 1) if key else F.lit(0)
+    sums = {name: F.coalesce(F.sum(name), F.lit(0)) for name in counts} | {"repeated": repeated}
+    return whole.agg(*(col.alias(name) for name, col in sums.items())).first().asDict()
+
+
 def repeated_keys(frame: DataFrame, key: tuple[str, ...]) -> int:
     """How many values of `key` stand in more than one row."""
     return frame.groupBy(*key).agg(F.count(F.lit(1)).alias("n")).where("n > 1").count()

@@ -15,8 +15,8 @@ from pyspark import StorageLevel
 from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
 from pyspark.sql import functions as F
 
-from cdp_spark.config.contract import Table
-from cdp_spark.contracts import ContractError, RowCheck, conformed, repeated_keys, row_checks, schema
+from cdp_spark.config.contract import Check, Table
+from cdp_spark.contracts import ContractError, RowCheck, conformed, counted, repeated_keys, row_checks, schema
 from cdp_spark.migrate import as_promised, difference, statements
 
 QUARANTINE = "bronze._quarantine"
@@ -137,19 +137,22 @@ class Lake:
         bad = F.lit(False)
         for check in checks:
             bad = bad | ~check.good if check.severity == "quarantine" else bad
-        counts = [F.count_if(~check.good).alias(f"c{i}") for i, check in enumerate(checks)]
-        found = rows.agg(F.count(F.lit(1)).alias("rows"), F.count_if(bad).alias("bad"), *counts).first()
+        unique = [check for check in table.checks if check.unique]
+        found = counted(rows, {"bad": bad} | {f"c{i}": ~check.good for i, check in enumerate(checks)},
+                        unique[0].unique if unique else ())  # fmt: skip
         broken = {c.name: (c.severity, found[f"c{i}"]) for i, c in enumerate(checks) if found[f"c{i}"]}
-        broken |= self._broken_table_checks(name, table, rows, found["rows"])
+        if found["repeated"]:
+            broken[unique[0].label] = (unique[0].severity, found["repeated"])
+        broken |= self._broken_table_checks(name, [c for c in table.checks if c not in unique[:1]], rows, found["rows"])
         if fatal := {label: n for label, (severity, n) in broken.items() if severity == "fail"}:
             told = "; ".join(f"{label}: {n} broken" for label, n in fatal.items())
             raise ContractError(f"{name}: nothing was written, as its contract is broken: {told}")
         warnings = {label: n for label, (severity, n) in broken.items() if severity == "warn"}
         return {"rows": found["rows"], "bad": found["bad"], "warnings": warnings}
 
-    def _broken_table_checks(self, name: str, table: Table, rows: DataFrame, count: int) -> dict:
+    def _broken_table_checks(self, name: str, checks: list[Check], rows: DataFrame, count: int) -> dict:
         broken = {}
-        for check in table.checks:
+        for check in checks:
             if check.unique and (twice := repeated_keys(rows, check.unique)):
                 broken[check.label] = (check.severity, twice)
             if check.rows_change_max is not None and self.exists(name):
@@ -211,14 +214,10 @@ class Lake:
         writer.saveAsTable(self.location(name))
 
     def _add_missing(self, name: str, table: Table, rows: DataFrame, facts: str) -> None:
-        same = " AND ".join(f"old.`{column}` <=> new.`{column}`" for column in table.key)
-        merge = self._table(name).alias("old").merge(rows.dropDuplicates(list(table.key)).alias("new"), same)
-        with self.alone:
-            self.spark.conf.set("spark.databricks.delta.commitInfo.userMetadata", facts)
-            try:
-                merge.whenNotMatchedInsertAll().execute()
-            finally:
-                self.spark.conf.unset("spark.databricks.delta.commitInfo.userMetadata")
+        same = F.expr(" AND ".join(f"old.`{column}` <=> new.`{column}`" for column in table.key))
+        known = self._table(name).toDF().select(*(f"`{column}`" for column in table.key)).alias("old")
+        new = rows.dropDuplicates(list(table.key)).alias("new").join(known, same, "left_anti")
+        self._to(new.write.format("delta").mode("append").option("userMetadata", facts), name)
 
     def _facts(self, table: Table, written: Written) -> str:
         facts = {
