@@ -190,7 +190,7 @@ class Lake:
     def _commit(self, name: str, table: Table, rows: DataFrame, on: date | None, facts: str) -> None:
         if table.mode == "by_date":
             self._save(name, table, rows, facts, replace=f"{table.date} = '{on}'")
-        elif table.mode == "state" or not self.exists(name):
+        elif table.mode == "state":
             self._save(name, table, rows, facts)
         else:
             self._add_missing(name, table, rows, facts)
@@ -215,9 +215,13 @@ class Lake:
 
     def _add_missing(self, name: str, table: Table, rows: DataFrame, facts: str) -> None:
         same = F.expr(" AND ".join(f"old.`{column}` <=> new.`{column}`" for column in table.key))
-        known = self._table(name).toDF().select(*(f"`{column}`" for column in table.key)).alias("old")
-        new = rows.dropDuplicates(list(table.key)).alias("new").join(known, same, "left_anti")
-        self._to(new.write.format("delta").mode("append").option("userMetadata", facts), name)
+        with self.alone:  # what is known must not change until what is missing is added
+            if not self.exists(name):
+                self._save(name, table, rows, facts)
+                return
+            known = self._table(name).toDF().select(*(f"`{column}`" for column in table.key)).alias("old")
+            new = rows.dropDuplicates(list(table.key)).alias("new").join(known, same, "left_anti")
+            self._to(new.write.format("delta").mode("append").option("userMetadata", facts), name)
 
     def _facts(self, table: Table, written: Written) -> str:
         facts = {

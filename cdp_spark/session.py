@@ -21,6 +21,7 @@ SETTINGS = {
     "spark.sql.legacy.parquet.nanosAsLong": "true",  # pandas writes times in nanoseconds: a number, not a failed read
     "spark.databricks.delta.snapshotPartitions": "2",  # fifty tasks for a log of ten entries is what makes it slow
     "spark.databricks.delta.stats.skipping": "true",
+    "spark.databricks.delta.allFilesInCrc.enabled": "false",  # else each commit reads the log of its table back
     "spark.ui.enabled": "false",
     "spark.ui.showConsoleProgress": "false",
     "spark.ui.retainedStages": "3000",  # the cost of a step is added up from its stages (cost.py)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 from datetime import date, timedelta
+from functools import partial
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
@@ -20,7 +21,7 @@ from cdp_spark.activation.plan import Plan, plan, rule
 from cdp_spark.audiences.build import permission
 from cdp_spark.config.activation import Destination
 from cdp_spark.config.leaving import identifying
-from cdp_spark.job import Job
+from cdp_spark.job import Job, side_by_side
 from cdp_spark.storage import Storage, StorageError
 
 DELIVERY = (
@@ -37,17 +38,22 @@ def deliver_all(job: Job) -> list[dict]:
     """
     asked = [rule(job, spec, name).purpose for spec in job.conf.destinations.values()
              for name in spec.audiences + spec.journeys]  # fmt: skip
-    state, failed = permission(job, asked).persist() if asked else None, []
-    for name, spec in job.conf.destinations.items():
-        try:
-            deliver(job, name, spec, state)
-        except (DeliveryError, StorageError) as error:
-            failed.append(f"{name}: {error}")
+    state = permission(job, asked).persist() if asked else None
+    failed = list(filter(None, side_by_side(partial(_tried, state=state), job, job.conf.destinations)))
     if state is not None:
         state.unpersist()
     if failed:
         raise DeliveryError("; ".join(failed))
     return exports(job.lake.read("activation.deliveries"), job.date)
+
+
+def _tried(job: Job, name: str, state: DataFrame) -> str | None:
+    """Deliver to one destination; why that failed, where it did."""
+    try:
+        deliver(job, name, job.conf.destinations[name], state)
+    except (DeliveryError, StorageError) as error:
+        return f"{name}: {error}"
+    return None
 
 
 def deliver(job: Job, name: str, spec: Destination, state: DataFrame) -> None:
