@@ -47,7 +47,7 @@ def predictor(payload: Any) -> Callable[[Iterator[pd.DataFrame]], Iterator[pd.Da
     def predict(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         for batch in batches:
             for one in payload.value:
-                here = batch[batch[asked(one.name)].fillna(False).astype(bool)]
+                here = batch[batch[asked(one.name)].eq(True)]  # null is no
                 if not len(here):
                     continue
                 model, rows = loaded(one.pickled), finite(here[one.wanted].astype("float64"))

@@ -12,12 +12,13 @@ KEYS = ["source", "record_id"]
 
 
 def judged(lake: Lake, rules: Identity, truth: pd.DataFrame) -> dict:
-    """Measures of a run's summary: pairwise and bcubed, shares, and the ceiling that exact identifiers allow."""
+    """Measures of a summary: true entities, pairwise and bcubed, shares, and what exact identifiers allow at best."""
     members = lake.read("identity.members").where("valid_to IS NULL")
     found = evaluate(members.select(*KEYS, "person_id").toPandas(), truth)
     linking = [name for name, rule in rules.identifiers.items() if rule.link]
     seen = lake.read("silver.identifiers").select(*KEYS, "namespace", "value").toPandas()
     return {
+        "entities": found["entities"],
         "pairwise": _named(found, "pairwise"),
         "bcubed": _named(found, "b3"),
         "over_merged_share": found["over_merged_share"],
