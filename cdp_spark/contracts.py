@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import cache
 from typing import NamedTuple
 
 from pyspark.sql import Column, DataFrame
@@ -27,7 +28,13 @@ class RowCheck(NamedTuple):
 
 def schema(table: Table) -> StructType:
     """The contract's columns as Spark's schema, all nullable: Delta keeps the data, `checks` keep the promise."""
-    return StructType.fromDDL(", ".join(f"`{name}` {column.type}" for name, column in table.columns.items()))
+    return _parsed(", ".join(f"`{name}` {column.type}" for name, column in table.columns.items()))
+
+
+@cache
+def _parsed(ddl: str) -> StructType:
+    """The schema that `ddl` is; remembered, as each read and write asks and only Java can parse it."""
+    return StructType.fromDDL(ddl)
 
 
 def conformed(frame: DataFrame, name: str, table: Table) -> DataFrame:

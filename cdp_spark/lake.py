@@ -80,9 +80,9 @@ class Lake:
         if self.catalog:
             return self._table(name).history(1).first()["version"]
         # Delta's public API tells a version by a Spark job over the history: forty times the cost, and each read asks
-        jvm, none = self.spark._jvm, self.spark._jvm.scala.Option.empty()
-        path = jvm.org.apache.hadoop.fs.Path(self.location(name))
-        log = jvm.org.apache.spark.sql.delta.DeltaLog.forTable(self.spark._jsparkSession, path)
+        jvm, none = self.spark._jvm, getattr(self.spark._jvm, "scala.Option").empty()
+        path = getattr(jvm, "org.apache.hadoop.fs.Path")(self.location(name))
+        log = getattr(jvm, "org.apache.spark.sql.delta.DeltaLog").forTable(self.spark._jsparkSession, path)
         return log.update(False, none, none).version()
 
     def read(self, name: str, version: int | None = None) -> DataFrame:

@@ -9,7 +9,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.types import StructType
 
 from cdp_spark.config.contract import Column, Table
-from cdp_spark.contracts import ContractError
+from cdp_spark.contracts import ContractError, schema
 
 # Delta's type widening: docs.delta.io/latest/delta-type-widening.html; bigint -> decimal and others left out.
 WIDER = {
@@ -36,9 +36,10 @@ def difference(name: str, have: StructType, table: Table) -> Difference:
     """
     stored = {field.name: field.dataType.simpleString() for field in have.fields}
     added, widened, renamed = {}, {}, {}
+    kinds = {field.name: field.dataType.simpleString() for field in schema(table).fields}
     for column, promise in table.columns.items():
         here = _stored(column, promise, stored)
-        wanted = StructType.fromDDL(f"`c` {promise.type}").fields[0].dataType.simpleString()
+        wanted = kinds[column]
         if here is None:
             added[column] = promise.type
             continue

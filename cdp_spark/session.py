@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 
+from py4j.java_gateway import JVMView
 from pyspark.sql import SparkSession
 
 from cdp_spark import failures, jars
@@ -31,6 +32,7 @@ SETTINGS = {
     # the least that one broadcast table holds, were it of a single row; by default 64 MB of a driver with 4 GB
     "spark.buffer.pageSize": "4m",
     "spark.sql.execution.arrow.pyspark.enabled": "true",
+    "spark.python.sql.dataFrameDebugging.enabled": "false",  # each column's line of code, told to Java: never shown
 }
 
 
@@ -78,6 +80,23 @@ def s3_settings(s3: S3) -> dict[str, str]:
     return found
 
 
+# What pyspark and Delta name at each column and table: each time Java seeks the name in all JARs, once a part of it.
+NAMES = ("functions", "PythonUtils", "PythonSQLUtils", "org.apache.spark.sql.functions",
+         "org.apache.spark.sql.classic.SparkSession", "org.apache.hadoop.fs.Path", "scala.Option",
+         "org.apache.spark.sql.delta.DeltaLog")  # fmt: skip
+WALKED = ("io", "delta", "tables", "DeltaTable")
+
+
+def remember(jvm: JVMView) -> None:
+    """Look NAMES up once for the session's life: a twelfth of a small run was spent on asking for them again."""
+    for name in NAMES:
+        setattr(jvm, name, getattr(jvm, name))
+    here = jvm
+    for part in WALKED:
+        setattr(here, part, getattr(here, part))
+        here = getattr(here, part)
+
+
 def build(
     env: Env, *, name: str = "cdp", s3: bool = False, jdbc: bool = False, settings: dict[str, str] | None = None
 ) -> SparkSession:
@@ -103,6 +122,7 @@ def build(
         builder = builder.config(key, value)
     spark = builder.getOrCreate()
     spark.sparkContext.setLogLevel("ERROR")
+    remember(spark._jvm)
     failures.quiet()
     logging.getLogger("SQLQueryContextLogger").disabled = True  # it prints plans, and with them a query's literals
     return spark

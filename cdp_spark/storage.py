@@ -45,10 +45,11 @@ class Storage:
 
     def __init__(self, spark: SparkSession):
         self._jvm = spark._jvm
+        self._path = getattr(spark._jvm, "org.apache.hadoop.fs.Path")
         self._conf = spark._jsc.hadoopConfiguration()
 
     def _open(self, uri: str):
-        path = self._jvm.org.apache.hadoop.fs.Path(uri)
+        path = self._path(uri)
         return path.getFileSystem(self._conf), path
 
     @contextmanager
@@ -79,7 +80,7 @@ class Storage:
             fs, path = self._open(uri)
             stream = fs.open(path)
             try:
-                return bytes(self._jvm.org.apache.commons.io.IOUtils.toByteArray(stream)).decode("utf-8")
+                return bytes(getattr(self._jvm, "org.apache.commons.io.IOUtils").toByteArray(stream)).decode("utf-8")
             finally:
                 stream.close()
 
@@ -93,7 +94,7 @@ class Storage:
             if fs.getScheme() == "file":
                 _replace(Path(path.toUri().getPath()), text)
                 return
-            part = self._jvm.org.apache.hadoop.fs.Path(f"{uri}.part")
+            part = self._path(f"{uri}.part")
             self._put(fs, part, text, overwrite=True)
             fs.delete(path, False)
             fs.rename(part, path)
