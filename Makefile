@@ -24,7 +24,7 @@ $(STAMP): requirements.lock requirements-uv.lock pyproject.toml
 	$(PYTHON) -m venv $(VENV)-uv
 	$(VENV)-uv/bin/python -m pip install -q --require-hashes -r requirements-uv.lock
 	test -x $(BIN)/python || $(VENV)-uv/bin/uv venv -q --python $(PYTHON) $(VENV)
-	VIRTUAL_ENV=$(abspath $(VENV)) $(VENV)-uv/bin/uv pip sync -q --require-hashes requirements.lock
+	VIRTUAL_ENV=$(abspath $(VENV)) $(VENV)-uv/bin/uv pip sync -q --compile-bytecode --require-hashes requirements.lock
 	$(BIN)/python -c 'import pathlib, sysconfig; pathlib.Path(sysconfig.get_path("purelib"), "cdp_spark_here.pth").write_text("$(CURDIR)\n")'
 	printf '#!%s\nimport sys\nfrom cdp_spark.cli import main\nsys.exit(main())\n' "$(abspath $(BIN))/python" > $(BIN)/cdp && chmod +x $(BIN)/cdp
 	touch $(STAMP)
@@ -56,7 +56,7 @@ bench: setup ## seconds a step, memory, and growth from 1x to 10x people (PEOPLE
 AIRFLOW := .venv-airflow
 $(AIRFLOW)/.stamp: dags/requirements.lock $(STAMP)
 	$(VENV)-uv/bin/uv venv -q --clear --python $(PYTHON) $(AIRFLOW)
-	VIRTUAL_ENV=$(abspath $(AIRFLOW)) $(VENV)-uv/bin/uv pip sync -q --require-hashes dags/requirements.lock
+	VIRTUAL_ENV=$(abspath $(AIRFLOW)) $(VENV)-uv/bin/uv pip sync -q --compile-bytecode --require-hashes dags/requirements.lock
 	touch $@
 airflow-env: $(AIRFLOW)/.stamp
 test-airflow-short: airflow-env jars-s3 ## every DAG imports and equals the steps (seconds)
