@@ -10,7 +10,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Literal
 
-from cdp_spark.config.cross import columns_of
+from cdp_spark.config.sql import columns_of
 from cdp_spark.job import Job
 
 

@@ -61,7 +61,9 @@ def landed(spark, tmp_path_factory):
     (root / "support" / DAY1).mkdir(parents=True)
     (root / "support" / DAY1 / "tickets.jsonl").write_bytes(latin + latin.replace(b"\xf6", b"o").replace(b"t1", b"t2"))
     put_orders(root, DAY1, [order("o1", 1, "u1"), order("o2", 1, "u2") | {"currency": None}])
-    more = "card_no,first_name,shoe_size,updated_at\n1234567890,Ann,38,2026-01-05 10:00:00"
+    put(root, "adspend", DAY1, "spend.csv", ["week,channel,geo,spend,Spend", "2026-01-05,tv,GB,1,2"])
+    put(root, "enrichment", DAY1, "list.csv", ["email,phone", "ann@example.com,"], "utf-16")
+    more = "card_no,first_name,shoe_size,updated_at,odd`name\n1234567890,Ann,38,2026-01-05 10:00:00,x"
     put(root, "loyalty", DAY1, "loyalty.csv", more.splitlines())
     job = job_on(spark, folder)
     run_steps(job, between("ingest", "standardise"))
@@ -81,6 +83,11 @@ def test_a_wrong_delimiter_stops_its_source_and_says_so(landed):
     job, _ = landed
     assert "is the delimiter ';' (options.sep) right?" in told(job, "crm")
     assert not job.lake.exists("bronze.crm")
+
+
+def test_a_header_that_cannot_be_read_says_what_is_wrong_with_it(landed):
+    assert "the header of spend.csv names 'spend' twice" in told(landed[0], "adspend")
+    assert "the header is no UTF-8: is options.encoding right?" in told(landed[0], "enrichment")
 
 
 def test_broken_rows_are_set_aside_with_their_rule(landed):
@@ -134,7 +141,8 @@ def test_an_empty_file_and_a_missing_folder_are_told_apart(landed):
 def test_a_new_field_is_kept_and_reported(landed):
     job, _ = landed
     assert "new field(s) shoe_size" in told(job, "loyalty")
-    assert json.loads(job.lake.read("silver.customers").first().extra) == {"shoe_size": "38"}
+    extra = {"shoe_size": "38", "odd`name": "x"}
+    assert json.loads(job.lake.read("silver.customers").first().extra) == extra
 
 
 def test_a_row_that_breaks_the_silver_contract_is_set_aside_there(landed):

@@ -44,6 +44,18 @@ def edit(folder, file, old, new):
         ("audiences/winback.yml", "churn_percentile", "churn_percentil", "did you mean 'churn_percentile'?"),
         ("audiences/winback.yml", "purpose: marketing_email", "purpose: marketing", "no purpose 'marketing'"),
         ("audiences/winback.yml", "purpose: marketing_email", "min_size: 3", "given twice"),
+        ("sources/crm.yml", "{sep: ", "{sepp: ", "csv has no option 'sepp'; did you mean 'sep'?"),
+        ("sources/crm.yml", "ISO-8859-1", "ISO-8859-99", "no encoding 'ISO-8859-99'"),
+        ("sources/crm.yml", "{date}", "{dat}", "nothing is put in place of {dat}"),
+        (
+            "sources/crm.yml",
+            "mode: snapshot",
+            "mode: snapshot\nmode: append",
+            "line 7: not valid YAML: key 'mode'",
+        ),
+        ("sources/web.yml", "bot|", "bot|(", "is no regular expression: missing )"),
+        ("audiences/winback.yml", "where: ", "where: orders_365d + 1 # ", "expected a condition such as"),
+        ("audiences/winback.yml", "where: ", "where: orders_365d > # ", "something is missing after `>` (column 13)"),
         ("base.yml", "region: GB", "region: NO", "region"),
         ("base.yml", "region: GB", "region: GBR", "region"),
         ("env/local.yml", "shuffle_partitions: 4", "shuffle_partitions: 0", "greater than or equal to 1"),
@@ -53,6 +65,13 @@ def test_a_mistake_names_file_key_and_cure(folder, file, old, new, told):
     edit(folder, file, old, new)
     text = problems(folder)
     assert file.split("/")[-1] in text and told in text
+
+
+def test_names_of_files_that_are_no_names_of_tables(folder):
+    (folder / "sources" / "crm.yml").rename(folder / "sources" / "my crm.yml")
+    shutil.copy(folder / "sources" / "web.yml", folder / "sources" / "WEB.yml")
+    text = problems(folder)
+    assert "my crm.yml: expected letters" in text and "web.yml: another file has this name" in text
 
 
 def test_all_problems_come_at_once(folder):

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from cdp_spark.config.cross import audience_columns, condition_problems, sql_problems
+from cdp_spark.config.cross import audience_columns
 from cdp_spark.config.journeys import Journey, JourneyStep
 from cdp_spark.config.load import unknown
 from cdp_spark.config.models import Conf
+from cdp_spark.config.sql import condition_problems, sql_problems
 
 NEEDED = {"subject_key", "event_time", "known_at", "deleted"}
 

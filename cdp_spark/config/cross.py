@@ -2,20 +2,14 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterable
-from difflib import get_close_matches
-from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
-
-import sqlglot
-from sqlglot import exp
 
 from cdp_spark.config.contract import Table
 from cdp_spark.config.load import unknown
 from cdp_spark.config.models import Conf
 from cdp_spark.config.source import RECORD, Feature, Source
+from cdp_spark.config.sql import columns_of, condition_problems, sql_problems
 
 GIVEN = {"source", "record_id", "subject_key", "event_time", "known_at", "ingest_date", "landing", "deleted", "extra"}
 WEEKLY = {  # what weekly steps know of a person, by table
@@ -24,67 +18,6 @@ WEEKLY = {  # what weekly steps know of a person, by table
 }
 TEXT = {"text_topic", "text_mood"}  # what cdp_spark/gold/texts.py adds to rows with a text
 BEFORE_SOURCE = {"_file", "_ingest_date"}
-
-
-def parsed(sql: str) -> exp.Expression:
-    """The one expression that `sql` is. Raises ValueError with the parser's words where it is none, or several."""
-    try:
-        found = sqlglot.parse(sql, read="spark")
-    except sqlglot.errors.SqlglotError as error:
-        raise ValueError(str(error).splitlines()[0]) from None
-    if len(found) != 1 or found[0] is None:
-        raise ValueError("expected one expression, without a semicolon")
-    return found[0]
-
-
-def columns_of(sql: str) -> set[str]:
-    """Names of the columns a SQL expression reads. Raises ValueError where it is not SQL."""
-    tree = parsed(sql)
-    inner = {arg.name for one in tree.find_all(exp.Lambda) for arg in one.expressions}
-    return {column.parts[0].name for column in tree.find_all(exp.Column)} - inner
-
-
-@cache
-def spark_functions() -> frozenset[str]:
-    """Names of Spark's functions, read from pyspark's own text: importing it takes longer than a check may."""
-    spec = find_spec("pyspark")
-    files = [Path(folder) / "sql/functions/builtin.py" for folder in (spec.submodule_search_locations if spec else [])]
-    return frozenset(re.findall(r"^def (\w+)\(", "".join(f.read_text() for f in files if f.is_file()), re.MULTILINE))
-
-
-def sql_problems(where: str, sql: str, known: Iterable[str], *, of_rows: bool = False) -> list[str]:
-    """One problem a name that `sql` uses and neither `known` nor Spark has, or one where it is no SQL of one row.
-
-    of_rows: an expression over many rows (sum, max_by), as features have.
-    """
-    known = set(known)
-    try:
-        tree, used = parsed(sql), columns_of(sql)
-    except ValueError as error:
-        return [f"{where}: not a SQL expression: {error}"]
-    lower = {name.lower() for name in known}
-    found = [unknown(where, "column", name, known) for name in sorted(used) if name.lower() not in lower]
-    for name in sorted({call.name for call in tree.find_all(exp.Anonymous)}):
-        if (functions := spark_functions()) and name.lower() not in functions:
-            near = get_close_matches(name.lower(), functions, n=1)
-            found.append(
-                f"{where}: no function {name!r} in Spark SQL" + (f"; did you mean {near[0]!r}?" if near else "")
-            )
-    beyond = (exp.Query, exp.Subquery, *(() if of_rows else (exp.Window, exp.AggFunc)))
-    if tree.find(*beyond):
-        found.append(f"{where}: expected an expression over one row, found a subquery, aggregate or window function")
-    return found
-
-
-def condition_problems(where: str, sql: str, columns: dict[str, str]) -> list[str]:
-    """`sql_problems`, and one where `sql` is plainly no condition. columns: name -> Spark type."""
-    if found := sql_problems(where, sql, columns):
-        return found
-    tree = parsed(sql).unnest()
-    kind = columns.get(tree.name, "boolean") if isinstance(tree, exp.Column) else "boolean"
-    if isinstance(tree, exp.Literal) or kind != "boolean":
-        return [f"{where}: expected a condition such as orders > 3, found {sql.strip()!r}"]
-    return []
 
 
 def model_names() -> list[str]:

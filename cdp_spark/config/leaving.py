@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from cdp_spark.config.activation import NORMALISERS, PLAIN_BY_RULE, TOGETHER, Destination, Target
-from cdp_spark.config.cross import audience_columns, columns_of, sql_problems
+from cdp_spark.config.cross import audience_columns
 from cdp_spark.config.load import unknown
 from cdp_spark.config.models import Conf
+from cdp_spark.config.sql import columns_of, sql_problems
 
 MEMBER_COLUMNS = ("audience", "person_id", "since", "purpose", "consent_id", "basis")
 # Of a destination that takes journeys; `audience` is the journey there.

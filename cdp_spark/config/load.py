@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 from collections.abc import Collection
 from difflib import get_close_matches
 from pathlib import Path
@@ -18,6 +19,7 @@ SHIPPED = next(
     (p for p in (Path(__file__).parents[1] / "default_conf", Path(__file__).parents[2] / "conf") if p.is_dir()),
     Path(__file__).parents[2] / "conf",
 )
+NAME = r"[A-Za-z0-9][A-Za-z0-9_-]*"
 FOLDERS = {
     "sources": source.Source,
     "audiences": activation.Audience,
@@ -44,8 +46,9 @@ class UniqueKeys(yaml.SafeLoader):
 
 def _mapping(loader: UniqueKeys, node: yaml.MappingNode) -> dict:
     keys = [loader.construct_object(key) for key, _ in node.value]
-    if twice := sorted({str(key) for key in keys if keys.count(key) > 1}):
-        raise yaml.constructor.ConstructorError(None, None, f"key {twice[0]!r} given twice", node.start_mark)
+    for i, key in enumerate(keys):
+        if key in keys[:i]:
+            raise yaml.constructor.ConstructorError(None, None, f"key {key!r} given twice", node.value[i][0].start_mark)
     if odd := [key for key in keys if not isinstance(key, str | int)]:
         raise yaml.constructor.ConstructorError(
             None, None, f"key {odd[0]!r} is read as {type(odd[0]).__name__}: put it in quotes", node.start_mark
@@ -89,7 +92,7 @@ def _reason(error: dict, model: type[BaseModel]) -> str:
         near = get_close_matches(str(error["loc"][-1]), fields, n=1)
         hint = f"; did you mean {near[0]!r}?" if near else ""
         return f"unknown key{hint}" + (f" Allowed: {', '.join(fields)}" if fields else "")
-    message = error["msg"].removeprefix("Value error, ")
+    message = error["msg"].removeprefix("Value error, ").replace("valid tuple", "list, such as [a, b]")
     given = error.get("input")
     shown = f" (found {given!r})" if isinstance(given, str | int | float | bool) else ""
     return message + shown
@@ -122,6 +125,10 @@ def _named(folder: Path, model: type[BaseModel], problems: list[str]) -> dict[st
     found = {}
     for path in sorted(folder.glob("*.yml")):
         before = len(problems)
+        if not re.fullmatch(NAME, path.stem):
+            problems.append(f"{path}: expected letters, digits, - and _ before .yml: the name stands in tables")
+        if path.stem.lower() in {name.lower() for name in found}:
+            problems.append(f"{path}: another file has this name but for capital letters; Spark takes them for one")
         data = read_yaml(path, problems)
         parsed = parse(model, data, str(path), problems) if len(problems) == before else None
         if parsed is not None:

@@ -11,6 +11,7 @@ from cdp_spark.config.contract import Check, Duration, Name, Normaliser, Strict
 from cdp_spark.config.households import Households
 from cdp_spark.config.identity import BLOCKED_PATTERNS, BLOCKED_VALUES, Plan
 from cdp_spark.config.matching import Matching
+from cdp_spark.config.reading import reading_problem
 
 
 class Jdbc(Strict):
@@ -70,6 +71,8 @@ class Source(Strict):
     def holds_together(self) -> Source:
         if (self.format == "jdbc") != (self.jdbc is not None) or (self.format == "jdbc") == bool(self.path):
             raise ValueError("format jdbc goes with `jdbc:` and without `path:`; every other format needs `path:`")
+        if wrong := reading_problem(self.format, self.path, self.options):
+            raise ValueError(wrong)
         if self.jdbc and self.jdbc.watermark not in self.fields:
             raise ValueError(f"jdbc.watermark {self.jdbc.watermark!r} is not in `fields`")
         if self.jdbc and self.mode == "snapshot":

@@ -7,8 +7,8 @@ from pyspark.sql import functions as F
 from sqlglot import exp
 
 from cdp_spark.config.contract import Table
-from cdp_spark.config.cross import columns_of, parsed
 from cdp_spark.config.source import Identity, Source
+from cdp_spark.config.sql import columns_of, parsed
 from cdp_spark.contracts import row_checks
 from cdp_spark.silver.normalise import normalised
 from cdp_spark.silver.subjects import id_column, row_subject

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection
 from typing import NamedTuple
 
@@ -16,6 +17,7 @@ TEXT_MAP = "map<string,string>"
 # C3 A9 read as Latin-1 is 'Ã©': a lead byte of UTF-8 followed by a continuation byte, which no Latin-1 text holds
 MOJIBAKE = "[\u00c2-\u00f4][\u0080-\u00bf]"
 REPLACED = "\ufffd"
+PLAIN = re.compile(r"[a-z_][\w.\-]{0,39}")  # what else stands in a header may be data, and is not told
 
 
 class SourceError(Exception):
@@ -47,6 +49,8 @@ def _demand(where: str, source: Source, fields: Collection[str], place: str) -> 
     lacking = f"field {missing[0]!r} is in" if missing else "no declared field is in"
     if source.format == "csv" and len(fields) == 1:
         hint = f"the header is one field: is the delimiter {source.options.get('sep', ',')!r} (options.sep) right?"
+    elif any(odd in field for field in fields for odd in ("\0", "\ufffd")):
+        hint = f"the header is no {source.options.get('encoding', 'UTF-8')}: is options.encoding right?"
     else:
         hint = "is its header line there?" if source.format == "csv" else f"it has {len(fields)} fields;"
         hint += " Has the source renamed it? (fields, required and key in its YAML)"
@@ -69,13 +73,37 @@ def _csv(spark: SparkSession, name: str, source: Source, files: list[str]) -> Ra
     parts, fields = [], set()
     for header, same in _by_header(spark, options, files).items():
         # each file by itself: the first row of one without a header would pass for names of fields, and be logged
-        _demand(f"source {name}", source, header, f"no header of {same[0].rsplit('/', 1)[-1]}")
+        file = same[0].rsplit("/", 1)[-1]
+        if twice := _repeated(spark, options, same[0], header):
+            raise SourceError(
+                f"source {name}: the header of {file} names {twice!r} twice; each field needs its own name"
+            )
+        _demand(f"source {name}", source, header, f"no header of {file}")
         schema = T.StructType([T.StructField(c, T.StringType()) for c in (*header, CORRUPT)])
         frame = spark.read.schema(schema).options(**options, enforceSchema="false").csv(same)
-        data = F.map_from_arrays(F.array(*(F.lit(c) for c in header)), F.array(*(F.col(f"`{c}`") for c in header)))
+        data = F.map_from_arrays(F.array(*(F.lit(c) for c in header)), F.array(*(F.col(quoted(c)) for c in header)))
         parts.append(_judged(frame, data, F.col(CORRUPT), source, f"{len(header)} columns"))
         fields |= set(header)
     return Raw(_union(parts), frozenset(fields))
+
+
+def quoted(name: str) -> str:
+    """`name` as Spark's SQL reads it, whatever stands in it."""
+    return "`" + name.replace("`", "``") + "`"
+
+
+def _repeated(spark: SparkSession, options: dict[str, str], file: str, header: tuple[str, ...]) -> str | None:
+    """A name that the header of `file` has twice: Spark numbers such fields (`spend3`, `spend4`), as no source calls
+    them. None where there is none; of a field whose name is none of a plain word the place is told."""
+    if not any(column.endswith(str(i)) for i, column in enumerate(header)):
+        return None
+    plain = {k: v for k, v in options.items() if k not in ("columnNameOfCorruptRecord", "header")}
+    row = spark.read.options(**plain, header="false").csv(file).first() or ()
+    names = [str(value).strip().lower() for value in row if value is not None]
+    twice = [i for i, name in enumerate(names) if name in names[:i]]
+    if not twice:
+        return None
+    return names[twice[0]] if PLAIN.fullmatch(names[twice[0]]) else f"field {twice[0] + 1}"
 
 
 def _by_header(spark: SparkSession, options: dict[str, str], files: list[str]) -> dict[tuple[str, ...], list[str]]:
@@ -125,7 +153,7 @@ def typed_rows(frame: DataFrame, source: Source, file: Column) -> Raw:
 
 
 def _text(field: T.StructField):
-    col = F.col(f"`{field.name}`")
+    col = F.col(quoted(field.name))
     if isinstance(field.dataType, T.StructType | T.ArrayType | T.MapType):
         return F.to_json(col)
     return F.base64(col) if isinstance(field.dataType, T.BinaryType) else col.cast("string")

@@ -11,6 +11,7 @@ from pyspark.errors import AnalysisException, IllegalArgumentException, PySparkE
 from cdp_spark.failures import told
 
 OF_A_DROP = ("FAILED_READ_FILE", "CANNOT_MERGE_SCHEMAS", "UNABLE_TO_INFER_SCHEMA", "INVALID_PARAMETER")
+MEANT = {"COLUMN_ALREADY_EXISTS": "two columns have one name, but for capital letters: rename one where it is made"}
 OF_JAVA = re.compile(r"\[([A-Z][A-Z_]+(?:\.[A-Z_]+)*)\]")
 PATTERN = "java.util.regex.PatternSyntaxException"
 
@@ -30,4 +31,5 @@ def unreadable(error: PySparkException | Py4JJavaError) -> str | None:
         return None
     name = condition(error)
     mine = isinstance(error, AnalysisException | IllegalArgumentException) or name.startswith(OF_A_DROP)
-    return name if mine or name == "PatternSyntaxException" else None
+    told_name = f"{name} ({MEANT[name]})" if name in MEANT else name
+    return told_name if mine or name == "PatternSyntaxException" else None

@@ -1,0 +1,45 @@
+"""Can Spark read a source as its YAML says? Names of options, encodings and paths, before Spark starts."""
+
+from __future__ import annotations
+
+import codecs
+import re
+from collections.abc import Mapping
+from difflib import get_close_matches
+
+# spark.apache.org/docs/latest/sql-data-sources-csv.html, -text.html (JSON lines are read as text), -parquet.html and
+# -generic-options.html; without what the reader sets itself and what belongs to writing.
+FILES = ("pathGlobFilter", "recursiveFileLookup", "modifiedBefore", "modifiedAfter", "ignoreCorruptFiles",
+         "ignoreMissingFiles")  # fmt: skip
+OPTIONS = {
+    "csv": (*FILES, "sep", "delimiter", "encoding", "charset", "quote", "escape", "comment", "header",
+            "charToEscapeQuoteEscaping", "emptyValue", "nullValue", "ignoreLeadingWhiteSpace",
+            "ignoreTrailingWhiteSpace", "lineSep", "locale", "maxCharsPerColumn", "maxColumns", "mode", "multiLine",
+            "unescapedQuoteHandling", "compression", "codec"),
+    "json": (*FILES, "encoding", "lineSep", "wholetext", "compression"),
+    "parquet": (*FILES, "mergeSchema", "datetimeRebaseMode", "int96RebaseMode"),
+}  # fmt: skip
+
+
+def reading_problem(kind: str, path: str, options: Mapping[str, object]) -> str | None:
+    """What is wrong with a source's `path` or `options`; None where nothing is."""
+    known = {name.lower(): name for name in OPTIONS.get(kind, ())}
+    for name, value in options.items():
+        if known and name.lower() not in known:
+            near = get_close_matches(name.lower(), known, n=1)
+            hint = f"; did you mean {known[near[0]]!r}?" if near else f". Known: {', '.join(sorted(known.values()))}"
+            return f"options: {kind} has no option {name!r}{hint}"
+        if name.lower() in ("encoding", "charset") and not _is_encoding(str(value)):
+            return f"options.{name}: no encoding {value!r}; UTF-8, ISO-8859-1 and UTF-16 are some"
+    for inner in re.findall(r"\{([^{}]*)\}", path):
+        if inner != "date" and "," not in inner:  # Hadoop's own {a,b}: either of them
+            return f"path: nothing is put in place of {{{inner}}}; {{date}} is the day of the drop"
+    return None
+
+
+def _is_encoding(name: str) -> bool:
+    try:
+        codecs.lookup(name)
+    except LookupError:
+        return False
+    return True
