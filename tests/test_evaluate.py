@@ -74,6 +74,9 @@ def test_what_cannot_be_compared_is_refused():
             evaluate(members, bad)
     with pytest.raises(TruthError, match="members: a record occurs more than once"):
         evaluate(pd.concat([members, members]), truth)
+    two = members.assign(source=["crm", "web"], record_id="1")  # one id in two sources: it is the truth that is wrong
+    with pytest.raises(TruthError, match="truth: no column record_id, entity_id; it has a, b"):
+        evaluate(two, pd.DataFrame({"a": [1], "b": [2]}))
 
 
 def test_ceiling_links_by_shared_values_within_one_entity():

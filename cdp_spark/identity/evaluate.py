@@ -41,7 +41,7 @@ def evaluate(members: pd.DataFrame, truth: pd.DataFrame) -> dict:
     truth's rows name first; the only figure that depends on their order.
     """
     key = KEY if "source" in members and "source" in truth else KEY[1:]
-    left, right = _keyed(members, key, "person_id", "members"), _keyed(truth, key, "entity_id", "truth")
+    right, left = _keyed(truth, key, "entity_id", "truth"), _keyed(members, key, "person_id", "members")
     if right["entity_id"].isna().any():
         raise TruthError("truth: entity_id is null in some rows")
     joined = right.merge(left, on=key, how="left")
