@@ -19,10 +19,10 @@ check-tools:
 	@java -version 2>&1 | grep -qE 'version "(1[7-9]|2[0-9])' || \
 	  { echo "Java 17 or newer is needed on PATH (Spark runs on it): install a JDK 17" >&2; exit 1; }
 
-$(STAMP): requirements.lock requirements-uv.lock pyproject.toml
+$(STAMP): requirements.lock requirements-installer.lock pyproject.toml
 	@$(MAKE) --no-print-directory check-tools
 	$(PYTHON) -m venv $(VENV)-uv
-	$(VENV)-uv/bin/python -m pip install -q --require-hashes -r requirements-uv.lock
+	$(VENV)-uv/bin/python -m pip install -q --require-hashes -r requirements-installer.lock
 	test -x $(BIN)/python || $(VENV)-uv/bin/uv venv -q --python $(PYTHON) $(VENV)
 	VIRTUAL_ENV=$(abspath $(VENV)) $(VENV)-uv/bin/uv pip sync -q --compile-bytecode --require-hashes requirements.lock
 	$(BIN)/python -c 'import pathlib, sysconfig; pathlib.Path(sysconfig.get_path("purelib"), "cdp_spark_here.pth").write_text("$(CURDIR)\n")'

@@ -6,7 +6,10 @@ import shutil
 from datetime import UTC, date, datetime
 from pathlib import Path
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
+from pyspark.errors import PySparkException
 from pyspark.sql import functions as F
 
 from cdp_spark.config.load import load
@@ -18,6 +21,8 @@ from cdp_spark.lake import Lake
 from cdp_spark.pipeline import between
 from cdp_spark.runner import run_steps
 from cdp_spark.silver.standardise import gone, new_rows
+from cdp_spark.sources.read import raw_rows
+from cdp_spark.sources.unreadable import unreadable
 from tests.conftest import ROOT
 from tests.tables import table
 
@@ -140,3 +145,19 @@ deleted: op = 'D'
 columns: {first_name: first, user_id: id}
 identifiers: {user_id: id}
 """
+
+
+def test_equal_values_in_a_file_without_a_header_are_no_names(spark, tmp_path):
+    (tmp_path / "a.csv").write_text("GB,GB\n")
+    plain = source("append").model_copy(
+        update={"format": "csv", "options": {"header": False}, "fields": ("_c0", "_c1"), "required": (), "key": ()}
+    )
+    found = raw_rows(spark, "plain", plain, [str(tmp_path / "a.csv")])
+    assert [row.data for row in found.rows.collect()] == [{"_c0": "GB", "_c1": "GB"}]
+
+
+def test_parquet_columns_that_differ_in_capital_letters_are_told(spark, tmp_path):
+    pq.write_table(pa.table({"id": ["1"], "ID": ["2"]}), tmp_path / "a.parquet")
+    with pytest.raises(PySparkException) as error:
+        raw_rows(spark, "two", source("append").model_copy(update={"format": "parquet"}), [str(tmp_path)])
+    assert "but for capital letters" in unreadable(error.value)

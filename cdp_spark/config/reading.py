@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from difflib import get_close_matches
 
 # spark.apache.org/docs/latest/sql-data-sources-csv.html, -text.html (JSON lines are read as text), -parquet.html and
-# -generic-options.html; without what the reader sets itself and what belongs to writing.
+# -generic-options.html; without what the reader sets itself, what belongs to writing, and what is about types: all
+# fields are read as text.
 FILES = ("pathGlobFilter", "recursiveFileLookup", "modifiedBefore", "modifiedAfter", "ignoreCorruptFiles",
          "ignoreMissingFiles")  # fmt: skip
 OPTIONS = {

@@ -94,9 +94,9 @@ def quoted(name: str) -> str:
 
 def _repeated(spark: SparkSession, options: dict[str, str], file: str, header: tuple[str, ...]) -> str | None:
     """A name that the header of `file` has twice: Spark numbers such fields (`spend3`, `spend4`), as no source calls
-    them. None where there is none; of a field whose name is none of a plain word the place is told."""
-    if not any(column.endswith(str(i)) for i, column in enumerate(header)):
-        return None
+    them. None where there is none; the place is told of a name that may be data."""
+    if options["header"] != "true" or not any(column.endswith(str(i)) for i, column in enumerate(header)):
+        return None  # without a header line the first one is a row: its values may well be equal, and are not told
     plain = {k: v for k, v in options.items() if k not in ("columnNameOfCorruptRecord", "header")}
     row = spark.read.options(**plain, header="false").csv(file).first() or ()
     names = [str(value).strip().lower() for value in row if value is not None]

@@ -31,5 +31,6 @@ def unreadable(error: PySparkException | Py4JJavaError) -> str | None:
         return None
     name = condition(error)
     mine = isinstance(error, AnalysisException | IllegalArgumentException) or name.startswith(OF_A_DROP)
-    told_name = f"{name} ({MEANT[name]})" if name in MEANT else name
-    return told_name if mine or name == "PatternSyntaxException" else None
+    if not mine and name != "PatternSyntaxException":
+        return None
+    return f"{name} ({MEANT[name]})" if name in MEANT else name
