@@ -168,7 +168,7 @@ STEPS = (
     Step(
         "deliver",
         "members and actions to destinations as immutable deliveries",
-        ("activation.members", "activation.actions", *KNOWN, *PERMISSION),
+        ("activation.members", "activation.actions", "ml.recommendations", *KNOWN, *PERMISSION),
         ("activation.deliveries", "activation.sent"),
     ),
     Step(

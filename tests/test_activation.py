@@ -17,7 +17,7 @@ from cdp_spark.config.activation import NORMALISERS, Destination
 from cdp_spark.config.leaving import problems
 from jobs import audiences as audiences_job
 from jobs import deliver as deliver_job
-from tests.forty import DAY, PEOPLE, RULE, crm_rows, follow, people, sha
+from tests.forty import DAY, PEOPLE, RULE, crm_rows, follow, people, put, sha, with_destinations
 from tests.tables import table
 
 # normaliser | value | what is hashed ('=' in front: what leaves as it is); nothing: no value leaves
@@ -229,6 +229,33 @@ def test_delivery_to_a_local_folder(job):
     assert again == first
     assert job.lake.read("activation.deliveries").count() == 4
     assert len(list((Path(job.exports) / "crm" / "deliveries").iterdir())) == 1
+
+
+def test_a_payload_carries_the_newest_recommendations_best_first(job):
+    rows = table(
+        job.spark,
+        """
+        person_id string | as_of date | rank int | item string
+        p01              | 2026-05-29 | 2        | B
+        p01              | 2026-05-29 | 1        | C
+        p01              | 2026-05-29 | 3        | A
+        """,
+    )
+    put(job.lake, "ml.recommendations", rows.withColumns({"score": F.lit(0.5), "method": F.lit("als")}))
+    old = rows.limit(1).withColumns({"as_of": F.lit("2026-05-22").cast("date"), "score": F.lit(0.9)})
+    put(job.lake, "ml.recommendations", old.withColumn("method", F.lit("als")))
+    fields = {
+        "person_id": {"column": "person_id"},
+        "best": {"column": "array_join(slice(RECOMMENDATIONS, 1, 2), ' ')"},
+        "all": {"column": "recommendations"},
+    }
+    job = with_destinations(job, {"crm": {"fields": fields}})
+    audiences_job.run(job)
+    deliver_job.run(job)
+    _, files = follow(lambda key: (Path(job.exports) / "crm" / key).read_bytes())
+    found = crm_rows(files)
+    assert (found["p01"]["best"], found["p01"]["all"]) == ("C B", "[C, B, A]")
+    assert (found["p02"]["best"], found["p02"]["all"]) == ("", "")
 
 
 def test_permission_is_asked_again_and_a_crash_is_mended(job):

@@ -15,7 +15,7 @@ from cdp_spark.config.activation import Audience, Quiet
 from cdp_spark.governance.consent import permitted
 from jobs import audiences as audiences_job
 from tests.conftest import ROOT
-from tests.forty import DAY, PEOPLE, on, put, says
+from tests.forty import DAY, PEOPLE, on, put, says, with_destinations
 from tests.tables import table
 
 BASE = {"description": "", "owner": "", "purpose": "marketing_email", "where": "true"}
@@ -61,6 +61,19 @@ def test_everybody_is_left_out_for_one_reason(job):
     inside = {r["person_id"] for r in built.members.where("audience = 'vip'").collect()}
     assert inside == {f"p{i}" for i in range(19, 29)}
     assert not {r["audience"] for r in built.members.collect()} - {"vip", "rest"}
+
+
+@pytest.mark.parametrize("channel", ["email", None])
+def test_one_run_contacts_nobody_more_often_than_the_cap(job, channel):
+    """Who is new in one audience today, and is written to, has had a contact when the next one is judged."""
+    fields = {"person_id": {"column": "person_id"}}
+    here = with_destinations(job, {"crm": {"fields": fields, "channel": channel, "audiences": ["first"]}})
+    here = with_audiences(here, first={"where": "tier = 'gold'", "priority": 1, "holdout": 0.2},
+                          then={"priority": 2, "caps": [{"contacts": 1, "days": 7}]})  # fmt: skip
+    rows = build(here).funnels.where("people > 0").collect()
+    found = {(row["audience"], row["outcome"]): row["people"] for row in rows}
+    addressed = found["first", "member"]
+    assert found.get(("then", "cap"), 0) == (addressed if channel else 0) and 0 < addressed < 28
 
 
 def test_who_came_and_went_and_why(job):

@@ -14,6 +14,7 @@ from tests.tables import table
 NOW = datetime(2026, 6, 1, tzinfo=UTC)
 PURPOSES = {
     "mail": Purpose(description="", basis="consent", channels=["email"]),
+    "both": Purpose(description="", basis="consent", channels=["email", "sms"]),
     "ads": Purpose(description="", basis="consent", policy="latest", expires_after="365 days"),
     "models": Purpose(description="", basis="legitimate_interest"),
     "invoice": Purpose(description="", basis="contract"),
@@ -63,7 +64,19 @@ CASES = {
     "another channel refuses nothing": ("mail", "ann", "c|1|email|ann@x.org|mail|email|granted|2026-05-01",
                                         "c|2|email|ann@x.org|mail|sms|denied|2026-05-02"),
     "any channel refuses": ("mail", "", "c|1|email|ann@x.org|mail|email|granted|2026-05-01",
-                            "c|2|email|ann@x.org|mail|any|denied|2026-04-02"),
+                            "c|2|email|ann@x.org|mail|any|denied|2026-05-02"),
+    "withdrawn everywhere, then granted again for e-mail": (
+        "mail", "ann", "c|1|email|ann@x.org|mail|any|withdrawn|2026-04-02",
+        "c|2|email|ann@x.org|mail|email|granted|2026-05-01"),
+    "withdrawn everywhere, then granted at another source": (
+        "mail", "", "c|1|email|ann@x.org|mail|any|withdrawn|2026-04-02",
+        "d|2|email|ann@x.org|mail|email|granted|2026-05-01"),
+    "refused for e-mail, then a word about any channel": (
+        "mail", "", "c|1|email|ann@x.org|mail|email|denied|2026-04-02",
+        "c|2|email|ann@x.org|mail|any|granted|2026-05-01"),
+    "withdrawn everywhere, then granted for one channel of two": (
+        "both", "", "c|1|email|ann@x.org|both|any|withdrawn|2026-04-02",
+        "c|2|email|ann@x.org|both|email|granted|2026-05-01"),
     "most restrictive between sources": ("mail", "", "c|1|email|ann@x.org|mail|email|denied|2026-04-01",
                                          "d|2|user_id|u1|mail|email|granted|2026-05-01"),
     "latest between sources": ("ads", "ann", "c|1|email|ann@x.org|ads|any|denied|2026-04-01",
@@ -79,6 +92,10 @@ CASES = {
                                        "c|2|user_id|u2|mail|email|denied|2026-05-02"),
     "a refusal before a split holds for all parts": ("models", "ann bob cyn dan",
                                                      "c|1|user_id|u5|models|any|objected|2026-02-01"),
+    "a part that says yes itself after the split": ("mail", "part", "c|1|user_id|u5|mail|email|withdrawn|2026-02-01",
+                                                    "c|2|user_id|u6|mail|email|granted|2026-04-01"),
+    "a part that had said yes before the refusal": ("mail", "", "c|1|user_id|u5|mail|email|withdrawn|2026-02-01",
+                                                    "c|2|user_id|u6|mail|email|granted|2026-01-15"),
     "a refusal after it for one": ("models", "ann bob cyn dan part", "c|1|user_id|u5|models|any|objected|2026-04-01"),
     "a grant before a split for its identifier": ("mail", "part", "c|1|user_id|u6|mail|email|granted|2026-02-01"),
     "the better source decides": ("ranked", "ann", "c|1|email|ann@x.org|ranked|any|denied|2026-05-02",

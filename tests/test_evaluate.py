@@ -100,6 +100,16 @@ def test_labels_are_read_as_text(tmp_path):
         assert read_labels(tmp_path / name).to_dict("list") == rows.to_dict("list")
 
 
+@pytest.mark.parametrize("name", ["none.csv", "none.parquet"])
+def test_a_truth_that_is_not_there_is_told_before_spark_starts(name, tmp_path, monkeypatch):
+    from cdp_spark.identity import cli
+
+    monkeypatch.setattr(cli, "current_members", lambda *_: pytest.fail("the lake was opened"))
+    gone = CliRunner().invoke(cli.identity, ["evaluate", "--lake", "x", "--truth", str(tmp_path / name)])
+    assert gone.exit_code == 1
+    assert f"{name}: no such file; expected CSV or Parquet with source, record_id, entity_id" in gone.output
+
+
 def test_command_judges_the_current_members(lake, tmp_path):
     from cdp_spark.identity.cli import identity
 

@@ -60,10 +60,12 @@ def entries(job, arms: list[str]) -> None:
 
 def test_lift_counts_what_was_bought_in_time_and_leaves_out_who_was_in_both_arms(job):
     entries(job, ["treatment"] * 20 + ["holdout"] * 20)
-    buys = [(f"crm|p{i:02}", f"o{i}", 10.0, f"2026-05-{day:02}") for i, day in ((2, 1), (3, 10), (4, 31), (25, 5))]
+    buys = [
+        (f"crm|p{i:02}", f"o{i}", 10.0, f"2026-05-{day:02}") for i, day in ((2, 1), (3, 10), (4, 31), (25, 5), (6, 2))
+    ]
     orders = job.spark.createDataFrame(buys, "subject_key string, order_id string, amount double, event_time string")
     orders = orders.withColumns({"event_time": F.col("event_time").cast("timestamp"), "status": F.lit("paid"),
-                                 "record_id": F.col("order_id")})  # fmt: skip
+                                 "record_id": F.col("order_id"), "deleted": F.col("order_id") == "o6"})  # fmt: skip
     put(job.lake, "silver.orders", orders, on=DAY.replace(day=1))
     members = job.lake.read("identity.members")
     into = F.when(F.col("person_id") == "p39", "p19").otherwise(F.col("person_id"))  # a holdout became a treated one

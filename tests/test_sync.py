@@ -7,6 +7,7 @@ import hashlib
 import io
 import json
 import random
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 
@@ -16,10 +17,10 @@ from pyspark.sql import functions as F
 from cdp_spark.activation import ledger
 from cdp_spark.activation.content import content
 from cdp_spark.activation.deliver import deliver_all
-from cdp_spark.config.activation import Destination
+from cdp_spark.config.activation import Destination, Exclude, Quiet
 from cdp_spark.config.leaving import problems
 from jobs import audiences as audiences_job
-from tests.forty import DAY, on, says, sha, with_destinations
+from tests.forty import DAY, RULE, on, says, sha, with_destinations
 
 MIRROR = Destination(
     description="", protocol="s3_files", audiences=["a"], sync="mirror", prefix="x", normalisers="meta_2026_11",
@@ -145,6 +146,68 @@ def test_a_mirror_removes_by_what_was_sent(job):
     deliver_all(fourth)
     last = history(folder)[-1]
     assert [r["email"] for r in rows_of(folder, last, "upsert")] == [sha("p05@x.org")] and last["rows"] == 1
+
+
+def test_who_no_removal_could_name_is_not_added(job):
+    """Meta takes a name alone, and finds nobody by it for a removal."""
+    fields = {
+        "EMAIL": {"column": "email", "normaliser": "email"},
+        "FN": {"column": "first_name", "normaliser": "given_name"},
+    }
+    told = {"normalisers": "meta_2026_11", "fields": fields}
+    here = with_destinations(job, {"list": told, "ads": told | {"sync": "mirror"}})
+    audiences_job.run(here)
+    deliver_all(here)
+    rows = {name: rows_of(Path(job.exports) / name, history(Path(job.exports) / name)[0], how)
+            for name, how in (("list", "replace"), ("ads", "upsert"))}  # fmt: skip
+    assert len(rows["ads"]) == 27 and all(row["EMAIL"] for row in rows["ads"])
+    assert len(rows["list"]) == 28 and sum(not row["EMAIL"] for row in rows["list"]) == 1  # p01: no e-mail address
+
+
+@pytest.mark.parametrize("sync", ["full", "mirror"])
+def test_quiet_hours_add_nobody_and_lose_nobody(job, sync):
+    """The values of all change, p28 leaves, p30 is new, p05 withdraws: in quiet hours only that last thing counts."""
+    fields = {"person_id": {"column": "person_id"}, "points": {"column": "points"}}
+    lake, quiet = job.lake, RULE.model_copy(update={"quiet_hours": Quiet(start="00:00", end="23:59")})
+    first = with_destinations(job, {"crm": {"fields": fields, "sync": sync}})
+    audiences_job.run(first)
+    deliver_all(first)
+    day = DAY + timedelta(1)
+    tier = F.when(F.col("person_id") == "p30", "gold").when(F.col("person_id") == "p28", "tin").otherwise(F.col("tier"))
+    lake.write("gold.profiles", lake.read("gold.profiles").withColumns({"points": F.lit(7.0), "tier": tier}))
+    says(job, "p05", "withdrawn", day)
+    second = on(replace(first, conf=first.conf.model_copy(update={"audiences": {"vip": quiet}})), day)
+    audiences_job.run(second)
+    deliver_all(second)
+    folder = Path(job.exports) / "crm"
+    last = history(folder)[-1]
+    if sync == "full":
+        found = rows_of(folder, last, "replace")
+        assert {row["person_id"] for row in found} == {f"p{n:02}" for n in range(1, 28)} - {"p05"}
+        assert {row["points"] for row in found} == {"7.0"}
+    else:
+        assert {row["person_id"] for row in rows_of(folder, last, "remove")} == {"p05"}
+        changed = {row["person_id"] for row in rows_of(folder, last, "upsert")}
+        assert changed == {f"p{n:02}" for n in range(1, 28)} - {"p05"}
+
+
+@pytest.mark.parametrize("sync", ["mirror", "upsert"])
+def test_a_suppression_list_takes_back_what_was_sent(job, sync):
+    rule = RULE.model_copy(update={"exclude": Exclude(suppression=("rivals", "rivls"))})
+    body = {"crm": {"sync": sync, "fields": {"person_id": {"column": "person_id"}}}}
+    first = with_destinations(replace(job, conf=job.conf.model_copy(update={"audiences": {"vip": rule}})), body)
+    audiences_job.run(first)
+    deliver_all(first)
+    said = job.lake.read("silver.consents").where("record_id = 'cp06'")
+    listed = {"purpose": F.lit("rivals"), "status": F.lit("denied"), "record_id": F.lit("l1"),
+              "ingest_date": F.lit(DAY + timedelta(1))}  # fmt: skip
+    job.lake.write("silver.consents", said.withColumns(listed), on=DAY + timedelta(1))
+    second = on(first, DAY + timedelta(1))
+    audiences_job.run(second)
+    deliver_all(second)
+    folder = Path(job.exports) / "crm"
+    assert [r["person_id"] for r in rows_of(folder, history(folder)[-1], "remove")] == ["p06"]
+    assert any("suppression list rivls: nobody stands on it" in line for line in second.warnings)
 
 
 @pytest.mark.slow

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from functools import reduce
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -19,8 +20,8 @@ def content(members: DataFrame, destination: Destination, region: str) -> DataFr
     """One row per audience and different row to send: _audience, _row_id, _person_id and the destination's fields.
 
     members: rows of activation.members joined with all that fields may read. Fields that go together are all null
-    where one is; a row whose fields are all null is left out. _row_id is the SHA-256 of what is sent; of people with
-    equal rows the smallest person_id is kept.
+    where one is; a row whose fields are all null is left out, and where differences are sent one that no removal could
+    name. _row_id is the SHA-256 of what is sent; of people with equal rows the smallest person_id is kept.
     """
     normalisers = SETS[destination.normalisers]
     fields = [
@@ -37,6 +38,8 @@ def content(members: DataFrame, destination: Destination, region: str) -> DataFr
     telling = [F.col(f"`{name}`").cast("string") for name in destination.fields if name not in about]
     if telling:  # a row that tells nothing of anybody reaches nobody
         found = found.where(F.coalesce(*telling).isNotNull())
+    if destination.sync != "full":
+        found = found.where(_named(destination))
     row = F.to_json(F.struct(*columns), {"ignoreNullFields": "false"})
     named = found.withColumn("_row_id", F.sha2(row, 256))
     alone = named.groupBy("_audience", "_row_id").agg(
@@ -44,6 +47,13 @@ def content(members: DataFrame, destination: Destination, region: str) -> DataFr
         *(F.first(f"`{name}`").alias(name) for name in destination.fields),  # equal in all rows of one id
     )
     return alone.select(*OWN, *columns)
+
+
+def _named(destination: Destination) -> Column:
+    """Whether all fields of one of the destination's units are there: what is not named cannot be taken back."""
+    units = [[F.col(f"`{name}`").isNotNull() for name in unit] for unit in destination.units]
+    whole = [reduce(lambda a, b: a & b, unit) for unit in units]
+    return reduce(lambda a, b: a | b, whole, F.lit(False))
 
 
 def neutral(frame: DataFrame) -> DataFrame:

@@ -80,7 +80,7 @@ def deliver(job: Job, name: str, spec: Destination, state: DataFrame) -> None:
     if same and not (found.added or found.removed):
         job.log(f"{name}: delivery {last['delivery_id']} is in force already")
     else:
-        _make(job, _delivery(job, name, spec, found, last, url, about), found, store, about)
+        _make(job, _delivery(job, name, spec, found, last, url, about), found, store, about, last)
     for frame in (found.now, found.changes.adds, found.changes.gone, found.changes.removes):
         frame.unpersist()
 
@@ -120,7 +120,7 @@ def _delivery(job: Job, name: str, spec: Destination, found: Plan, last: dict | 
     return Delivery(name, spec, delivery_id, sequence, uri, tuple(parts), previous)
 
 
-def _make(job: Job, delivery: Delivery, found: Plan, store: Objects | None, about: str) -> None:
+def _make(job: Job, delivery: Delivery, found: Plan, store: Objects | None, about: str, last: dict | None) -> None:
     _record(job, delivery, "intent", job.date, about=about)
     names = [f for f, target in delivery.spec.fields.items() if identifying(job.conf, target)]
     given = {
@@ -131,7 +131,7 @@ def _make(job: Job, delivery: Delivery, found: Plan, store: Objects | None, abou
     }
     rows = ledger.entries(found.changes, delivery.spec, names, given)
     if store is None:
-        _post(job, delivery, found, rows, given, about)
+        _post(job, delivery, found, rows, given, about, last)
         return
     told = files.manifest(job, delivery, store)
     job.lake.write("activation.sent", rows)
@@ -143,20 +143,48 @@ def _make(job: Job, delivery: Delivery, found: Plan, store: Objects | None, abou
     _expire(job, delivery, store, pointer)
 
 
-def _post(job: Job, delivery: Delivery, found: Plan, rows: DataFrame, given: dict, about: str) -> None:
+def _post(
+    job: Job, delivery: Delivery, found: Plan, rows: DataFrame, given: dict, about: str, last: dict | None
+) -> None:
     """Send by HTTP. The ledger has the rows before the receiver can have them; who dies in between sends again."""
+    follows = _follows(job, delivery, last)
     job.lake.write("activation.sent", rows)
-    refused = {}
-    for part in delivery.parts:
-        ordered = (row.asDict() for row in part.rows.orderBy("_audience", "_row_id").toLocalIterator())
-        refused[part.operation] = http.send(ordered, part.operation, delivery.delivery_id, delivery.uri,
-                                            delivery.spec.http)  # fmt: skip
+    refused, failure = _sent(delivery, follows)
     if count := sum(map(len, refused.values())):
         upsert, remove = (job.spark.createDataFrame(refused[op], REFUSED) for op in ("upsert", "remove"))
         job.lake.write("activation.sent", ledger.refusals(upsert, remove, found.changes, delivery.spec, given))
         job.warn(f"{delivery.destination}: {count} rows were refused; the next run offers them again")
+    if failure:
+        raise failure
     _record(job, delivery, "confirmed", job.date, files=0, about=about)
     job.log(f"{delivery.destination}: {_told(delivery)} posted to {http.place(delivery.uri)}")
+
+
+def _follows(job: Job, delivery: Delivery, last: dict | None) -> str:
+    """What names the state that a delivery begins at: the last one confirmed, and the last try since that removed rows.
+
+    A later try of the same state sends the same batches under the same keys; rows that came back are told anew.
+    """
+    sent = job.lake.read("activation.sent").where(
+        (F.col("destination") == delivery.destination) & F.expr("op = 'remove'")
+    )
+    since = F.col("sequence").between(F.lit(last["sequence"] + 1 if last else 0), F.lit(delivery.sequence - 1))
+    ended = sent.where(since).agg(F.max("sequence").alias("last")).first()["last"]
+    begun = last["delivery_id"] if last else delivery.destination
+    return begun if ended is None else f"{begun}-{ended}"
+
+
+def _sent(delivery: Delivery, follows: str) -> tuple[dict[str, list], DeliveryError | None]:
+    """({operation: rows that were refused}, what ended it half-way): a failure does not make the refusals unsaid."""
+    refused: dict[str, list] = {"remove": [], "upsert": []}
+    for part in delivery.parts:
+        ordered = (row.asDict() for row in part.rows.orderBy("_audience", "_row_id").toLocalIterator())
+        try:
+            refused[part.operation] = http.send(ordered, part.operation, follows, delivery.uri, delivery.spec.http)
+        except DeliveryError as error:
+            refused[part.operation] = list(error.refused)
+            return refused, error
+    return refused, None
 
 
 def _told(delivery: Delivery) -> str:

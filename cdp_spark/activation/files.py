@@ -147,9 +147,9 @@ def _save(part: Part, spec: Destination, folder: str) -> None:
 def _options(spec: Destination) -> dict[str, str]:
     options = {"compression": spec.compression, "mapreduce.fileoutputcommitter.marksuccessfuljobs": "false"}
     if spec.format == "csv":
-        # RFC 4180: a quote is doubled; blanks are kept; a null is an empty field.
+        # RFC 4180: lines end with CRLF; a quote is doubled; blanks are kept; a null is an empty field.
         options |= {"header": "true", "escape": '"', "ignoreLeadingWhiteSpace": "false", "emptyValue": ""}
-        options |= {"ignoreTrailingWhiteSpace": "false"}
+        options |= {"ignoreTrailingWhiteSpace": "false", "lineSep": "\r\n"}
     return options
 
 

@@ -1,7 +1,8 @@
 """How are rows posted to a receiver that may fail in every way? Batches, each with a key, until all are answered.
 
-At least once: a batch is repeated until it is answered. Its key is made of what it holds, so a receiver that honours
-`Idempotency-Key` takes it once, also where a run died and the next one sends it again.
+At least once: a batch is repeated until it is answered. Its key is made of what it holds and of the delivery that it
+follows, so a receiver that honours `Idempotency-Key` takes it once, also where a run died and the next one, perhaps of
+another day, sends it again. Where batches end is told by the rows themselves: who is no longer there changes one batch.
 """
 
 from __future__ import annotations
@@ -11,13 +12,13 @@ import json
 import os
 import re
 import time
+import zlib
 from collections.abc import Callable, Iterable, Iterator
 from email.utils import parsedate_to_datetime
-from itertools import islice
 from typing import NamedTuple
 from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
-from urllib.request import Request, urlopen
+from urllib.request import HTTPRedirectHandler, Request, build_opener
 
 from cdp_spark.activation.objects import DeliveryError
 from cdp_spark.config.activation import Http
@@ -25,6 +26,16 @@ from cdp_spark.config.activation import Http
 CODE = re.compile(r"^[A-Za-z0-9_.-]{1,64}$")
 AGAIN = {408, 425, 429, 500, 502, 503, 504}
 OWN = ("_audience", "_row_id", "_person_id")
+
+
+class _Stays(HTTPRedirectHandler):
+    """Follows no redirect: that would turn the POST into a GET without its rows, and take the token elsewhere."""
+
+    def redirect_request(self, *_):
+        return None
+
+
+OPENER = build_opener(_Stays)
 
 
 class Refused(NamedTuple):
@@ -45,33 +56,48 @@ class Answer(NamedTuple):
 
 
 def batches(rows: Iterable[dict], size: int) -> Iterator[list[dict]]:
-    rows = iter(rows)
-    while batch := list(islice(rows, size)):
-        yield batch
+    """Parts of `rows` of size / 2 to `size` rows, the last one of fewer. From size / 2 on a part ends at the first row
+    whose id says so, not after a count: where a row is gone, the parts after the next such end are the same again.
+    """
+    least, part = (size + 1) // 2, []
+    for row in rows:
+        part.append(row)
+        ends = zlib.crc32(row["_row_id"].encode()) % max(size // 4, 1) == 0
+        if len(part) == size or (len(part) >= least and ends):
+            yield part
+            part = []
+    if part:
+        yield part
 
 
 def send(
-    rows: Iterable[dict], operation: str, delivery_id: str, url: str, http: Http, sleep: Callable = time.sleep
+    rows: Iterable[dict], operation: str, follows: str, url: str, http: Http, sleep: Callable = time.sleep
 ) -> list[Refused]:
     """Post all `rows` (dicts of a frame of `content`); those the receiver refused.
 
-    A request is {"operation", "delivery_id", "rows": [{"row_id", ...}]}. An answer 2xx may name rows it did not take:
+    A request is {"operation", "follows", "rows": [{"row_id", ...}]}. An answer 2xx may name rows it did not take:
     {"errors": [{"row_id" or "index", "code"}]}. Raises DeliveryError where a batch is not answered in http.attempts
-    tries, or is refused as a whole; never with a row's value.
+    tries, or is refused as a whole; never with a row's value. Its `refused` are the rows refused until then.
+
+    follows: what names the last delivery that was made whole; the same rows after another one are another request.
     """
     refused = []
-    for number, batch in enumerate(batches(rows, http.batch_rows)):
-        body = _body(operation, delivery_id, batch)
-        key = f"{delivery_id}-{operation}-{number}-{hashlib.sha256(body).hexdigest()[:16]}"
-        refused += _not_taken(batch, _posted(url, body, key, http, sleep))
+    for batch in batches(rows, http.batch_rows):
+        body = _body(operation, follows, batch)
+        key = f"{operation}-{hashlib.sha256(body).hexdigest()[:32]}"
+        try:
+            refused += _not_taken(batch, _posted(url, body, key, http, sleep), url)
+        except DeliveryError as error:
+            error.refused = refused
+            raise
     return refused
 
 
-def _body(operation: str, delivery_id: str, batch: list[dict]) -> bytes:
+def _body(operation: str, follows: str, batch: list[dict]) -> bytes:
     shown = [
         {"row_id": row["_row_id"]} | {k: v for k, v in row.items() if k not in OWN and v is not None} for row in batch
     ]
-    told = {"operation": operation, "delivery_id": delivery_id, "rows": shown}
+    told = {"operation": operation, "follows": follows, "rows": shown}
     return json.dumps(told, separators=(",", ":"), sort_keys=True, default=str).encode()
 
 
@@ -105,7 +131,7 @@ def _once(url: str, body: bytes, key: str, http: Http) -> tuple[Answer | None, s
         headers["Authorization"] = f"Bearer {token}"
     request = Request(url, data=body, headers=headers, method="POST")
     try:
-        with urlopen(request, timeout=http.timeout_seconds) as response:
+        with OPENER.open(request, timeout=http.timeout_seconds) as response:
             return Answer(response.status, response.read(), None), f"status {response.status}"
     except HTTPError as error:
         with error:
@@ -135,6 +161,11 @@ def _refusal(url: str, status: int, http: Http) -> DeliveryError:
     if status in (401, 403):
         token = f"the environment variable {http.token_env}" if http.token_env else "http.token_env (none is set)"
         return DeliveryError(f"{place(url)}: credentials refused (status {status}). Check {token} and what it may do")
+    if 300 <= status < 400:
+        return DeliveryError(
+            f"{place(url)}: the receiver redirects (status {status}) and no redirect is followed, lest token and "
+            "rows go to another place; give its final address under `endpoints:` in conf/env"
+        )
     if status == 413:
         return DeliveryError(f"{place(url)}: a batch is too large (status 413); lower http.batch_rows")
     return DeliveryError(
@@ -149,16 +180,30 @@ def place(url: str) -> str:
     return f"{parts.scheme}://{parts.hostname}{f':{parts.port}' if parts.port else ''}{parts.path}"
 
 
-def _not_taken(batch: list[dict], body: bytes) -> list[Refused]:
-    """Rows that the answer names. Raises DeliveryError where it names one of another batch: what was taken then?"""
+def _errors(body: bytes, url: str) -> list[dict]:
+    """What the answer says of single rows; words that are no JSON (`OK`) say nothing of them."""
+    if body.lstrip().startswith(b"<"):
+        raise DeliveryError(
+            f"{place(url)}: the answer is a page, not a receiver's word (a proxy, a login?); check `endpoints:` in "
+            "conf/env"
+        )
     try:
         told = json.loads(body) if body.strip() else {}
     except ValueError:
-        told = {}
-    errors = told.get("errors", []) if isinstance(told, dict) else []
+        return []
+    errors = (told.get("errors") if isinstance(told, dict) else None) or []
+    if not isinstance(errors, list) or not all(isinstance(error, dict) for error in errors):
+        raise DeliveryError(
+            f"{place(url)}: the answer's `errors` are not understood: expected a list of {{row_id or index, code}}"
+        )
+    return errors
+
+
+def _not_taken(batch: list[dict], body: bytes, url: str) -> list[Refused]:
+    """Rows that the answer names. Raises DeliveryError where it names one of another batch: what was taken then?"""
     by_id = {row["_row_id"]: row for row in batch}
     found = {}
-    for error in errors:
+    for error in _errors(body, url):
         index = error.get("index")
         row = by_id.get(error.get("row_id")) or (
             batch[index] if isinstance(index, int) and 0 <= index < len(batch) else None

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from pyspark.sql import Column, DataFrame
+from pyspark.sql import Column, DataFrame, Window
 from pyspark.sql import functions as F
 
 from cdp_spark.config.activation import NORMALISERS, Destination
@@ -72,19 +72,30 @@ def changes(
     return Changes(now.join(sure, ["_audience", "_row_id"], "left_anti"), gone, removes(gone, now, destination))
 
 
-def unchanged(now: DataFrame, before: DataFrame, audiences: list[str]) -> DataFrame:
-    """`now` without what is new in `audiences`: of those only rows that are surely held."""
-    sure = before.where("sure").select(F.col("audience").alias("_audience"), F.col("row_id").alias("_row_id"))
-    old = now.join(sure, ["_audience", "_row_id"], "left_semi")
-    return old.where(F.col("_audience").isin(*audiences)).unionByName(now.where(~F.col("_audience").isin(*audiences)))
+def unchanged(now: DataFrame, before: DataFrame, members: DataFrame, audiences: list[str]) -> DataFrame:
+    """`now` without who is new in `audiences`: of those only people of whom a row is surely held, under whatever id."""
+    sure = before.where("sure")
+    people = sure.join(heirs(members), "person_id")
+    rows = sure.select(F.col("audience").alias("_audience"), F.col("row_id").alias("_row_id"))
+    mine = now.where(F.col("_audience").isin(*audiences))
+    same = mine.join(rows, ["_audience", "_row_id"], "left_semi")
+    known = people.select(F.col("audience").alias("_audience"), F.col("now").alias("_person_id")).distinct()
+    others = mine.join(rows, ["_audience", "_row_id"], "left_anti").join(
+        known, ["_audience", "_person_id"], "left_semi"
+    )
+    kept = same.unionByName(others.select(*same.columns))
+    return kept.unionByName(now.where(~F.col("_audience").isin(*audiences)).select(*kept.columns)).select(*now.columns)
 
 
-def unsent(now: DataFrame, before: DataFrame, field: str) -> DataFrame:
-    """`now` without the rows whose value of `field` is surely in `before` (`valued`): an action is sent once, whatever
-    else of its row changed."""
-    sure = before.where("sure").select(F.col("audience").alias("_audience"), F.col("values")[field].alias("_value"))
-    same = (now["_audience"] == sure["_audience"]) & (now[field] == sure["_value"])
-    return now.join(sure, same, "left_anti")
+def due(actions: DataFrame, done: DataFrame, field: str, today: DataFrame) -> DataFrame:
+    """Of each person the first of `actions` that has not left yet, unless one left today: one action a day.
+
+    actions: person_id, action_id, _as_of, ...  done: rows of `valued`: what is sure has left.  today: person_id.
+    """
+    gone = done.where("sure").select(F.col("values")[field].alias("action_id"))
+    rows = actions.join(gone, "action_id", "left_anti").join(today, "person_id", "left_anti")
+    first = Window.partitionBy("person_id").orderBy("_as_of", "action_id")
+    return rows.withColumn("_n", F.row_number().over(first)).where("_n = 1").drop("_n")
 
 
 def removes(gone: DataFrame, now: DataFrame, destination: Destination) -> DataFrame:

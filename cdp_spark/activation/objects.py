@@ -6,6 +6,7 @@ import base64
 import hashlib
 import io
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import NamedTuple, Protocol
 
@@ -17,9 +18,13 @@ WRONG_KEYS = {"InvalidAccessKeyId", "SignatureDoesNotMatch", "AccessDenied", "In
 
 
 class DeliveryError(Exception):
-    """A delivery cannot be made. Names the place, the setting and the remedy; never a secret, never a row's value."""
+    """A delivery cannot be made. Names the place, the setting and the remedy; never a secret, never a row's value.
+
+    refused: rows that a receiver had refused before it failed as a whole.
+    """
 
     exit_code = 2
+    refused: Sequence = ()
 
 
 class Digest(NamedTuple):

@@ -11,10 +11,13 @@ from pyspark.sql import functions as F
 
 from cdp_spark.activation import ledger
 from cdp_spark.activation.content import content, digest
-from cdp_spark.audiences.build import wide
+from cdp_spark.audiences.build import listed, wide
+from cdp_spark.audiences.candidates import recommended
 from cdp_spark.audiences.offers import best, ranked
 from cdp_spark.config.activation import Audience, Destination
 from cdp_spark.config.journeys import Journey
+from cdp_spark.config.sql import columns_of
+from cdp_spark.gold.people import heir
 from cdp_spark.governance.consent import consented
 from cdp_spark.job import Job
 
@@ -35,19 +38,20 @@ def plan(job: Job, name: str, spec: Destination, state: DataFrame, *, lost: bool
 
     lost: the place holds nothing (any more).  anew: what is delivered replaces all that is there.
     """
-    people = actions(job, name, spec, state) if spec.journeys else members(job, spec, state)
-    now = content(people, spec, job.conf.base.region)
     sent, deliveries = job.lake.read("activation.sent"), job.lake.read("activation.deliveries")
     before = ledger.held(sent, deliveries, name, seen_before_confirmed=spec.protocol == "http")
     if lost:
         before = before.limit(0)
     before = before.persist()
-    if spec.journeys:
-        now = ledger.unsent(now, ledger.valued(before, sent, name), spec.units[0][0])
+    people = _due(job, name, spec, state, ledger.valued(before, sent, name)) if spec.journeys else None
+    now = content(members(job, spec, state) if people is None else people, spec, job.conf.base.region)
     quiet = [one for one in spec.audiences + spec.journeys if is_quiet(job, spec, one)]
     if quiet:
         job.log(f"{name}: quiet hours of {', '.join(quiet)}: only who may no longer be addressed is removed")
-        now = ledger.unchanged(now, before, quiet)
+        if spec.journeys:
+            now = now.where(~F.col("_audience").isin(*quiet))
+        else:
+            now = ledger.unchanged(now, before, job.lake.read("identity.members"), quiet)
     now = now.persist()
     if before.isEmpty():  # a first delivery: nothing to compare with
         kept = ledger.Changes(now, ledger.valued(before, sent, name), now.limit(0))
@@ -63,9 +67,23 @@ def plan(job: Job, name: str, spec: Destination, state: DataFrame, *, lost: bool
     return Plan(now, kept, rows, removed, added, f"{whole}|{begun}|{ended}")
 
 
+def _due(job: Job, name: str, spec: Destination, state: DataFrame, done: DataFrame) -> DataFrame:
+    """The action that each person gets today. done: rows of `valued`; nothing, where the place lost what it held."""
+    made = job.lake.read("activation.deliveries").where((F.col("destination") == name) & F.expr("status = 'confirmed'"))
+    mine = made.where(F.col("date") == F.lit(job.date)).select("delivery_id").distinct()
+    left = job.lake.read("activation.sent").join(mine, "delivery_id", "left_semi").select(*ledger.ROW)
+    today = (
+        done.where("sure")
+        .join(left, ledger.ROW, "left_semi")
+        .join(heir(job.lake.read("identity.members")), "person_id")
+    )
+    today = today.select(F.col("now").alias("person_id")).distinct()
+    return ledger.due(actions(job, name, spec, state), done, spec.units[0][0], today).drop("_as_of")
+
+
 def _stay(job: Job, spec: Destination, now: DataFrame, before: DataFrame, quiet: list[str], state) -> DataFrame | None:
-    """Rows of `before` that stay though they are not in `now`; None where none does."""
-    keeping = spec.audiences + spec.journeys if spec.sync == "upsert" else quiet
+    """Rows of `before` that stay though they are not in `now`; None where none does: a whole list replaces all."""
+    keeping = {"upsert": spec.audiences + spec.journeys, "mirror": quiet}.get(spec.sync)
     if not keeping:
         return None
     yes = reduce(DataFrame.unionByName, [_allowed(spec, job, one, state) for one in keeping])
@@ -84,7 +102,16 @@ def is_quiet(job: Job, spec: Destination, name: str) -> bool:
 
 def _allowed(spec: Destination, job: Job, name: str, state: DataFrame) -> DataFrame:
     yes = consented(state.select("person_id").distinct(), state, purpose=rule(job, spec, name).purpose)
+    yes = _unlisted(job, spec, name, yes)
     return yes.select(F.lit(name).alias("audience"), "person_id")
+
+
+def _unlisted(job: Job, spec: Destination, name: str, people: DataFrame) -> DataFrame:
+    """`people` without who stands on a suppression list of the audience, or of the one that the journey begins at."""
+    asked = rule(job, spec, name)
+    audience = job.conf.audiences[asked.audience] if isinstance(asked, Journey) else asked
+    lists = audience.exclude.suppression
+    return people.join(listed(job, lists), "person_id", "left_anti") if lists else people
 
 
 def members(job: Job, spec: Destination, state: DataFrame) -> DataFrame:
@@ -96,12 +123,18 @@ def members(job: Job, spec: Destination, state: DataFrame) -> DataFrame:
 def actions(job: Job, name: str, spec: Destination, state: DataFrame) -> DataFrame:
     """Actions of the destination's journeys that may still be delivered, to people who still say yes."""
     rows = job.lake.read("activation.actions").where((F.col("to") == name) & (F.col("as_of") <= F.lit(job.as_of)))
+    rows = rows.join(heir(job.lake.read("identity.members")), "person_id").withColumn("person_id", F.col("now"))
     found = {}
     for journey in spec.journeys:
         oldest = job.as_of - timedelta(days=job.conf.journeys[journey].deliver_within_days)
         mine = rows.where((F.col("journey") == journey) & (F.col("as_of") > F.lit(oldest)))
-        found[journey] = mine.withColumnRenamed("journey", "audience").drop("to", "as_of")
+        found[journey] = mine.withColumnsRenamed({"journey": "audience", "as_of": "_as_of"}).drop("to", "now")
     return _known(job, spec, state, found)
+
+
+def _read(spec: Destination) -> set[str]:
+    """Columns that the destination's fields read, in small letters."""
+    return {name.lower() for target in spec.fields.values() for name in columns_of(target.column)}
 
 
 def _known(job: Job, spec: Destination, state: DataFrame, found: dict[str, DataFrame]) -> DataFrame:
@@ -109,10 +142,13 @@ def _known(job: Job, spec: Destination, state: DataFrame, found: dict[str, DataF
     rows = []
     for name, people in found.items():
         asked = rule(job, spec, name)
-        mine = consented(people, state, purpose=asked.purpose)
+        mine = _unlisted(job, spec, name, consented(people, state, purpose=asked.purpose))
         mine = mine.withColumn("basis", F.lit(job.conf.purposes[asked.purpose].basis))
         about = wide(job, asked.scores_max_age_days)
         if job.conf.offers:
             about = about.withColumn("next_offer", best(ranked(job.conf.offers), tuple(job.conf.offers))["offer"])
+        if "recommendations" in _read(spec):
+            products = recommended(job.lake.read("ml.recommendations"), job.as_of)
+            about = about.join(products, "person_id", "left")
         rows.append(mine.join(about, "person_id"))
     return reduce(DataFrame.unionByName, rows)

@@ -7,7 +7,7 @@ from functools import reduce
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from cdp_spark.audiences.build import contacted, permission, wide
+from cdp_spark.audiences.build import contacted, listed, permission, wide
 from cdp_spark.audiences.journeys import STATE, carried, entered, moved
 from cdp_spark.audiences.limits import capped
 from cdp_spark.audiences.offers import RANKED, offered, ranked
@@ -85,10 +85,13 @@ def _purpose(job: Job) -> Column:
 
 
 def _may(job: Job, people: DataFrame) -> DataFrame:
-    """journey, person_id, consent_id, may (true) of who says yes to the journey's purpose."""
+    """journey, person_id, consent_id, may (true) of who says yes to the journey's purpose and is on no list."""
     state = permission(job, _purposes(job))
-    yes = [consented(people.where(F.col("journey") == name), state, purpose=journey.purpose)
-           for name, journey in job.conf.journeys.items()]  # fmt: skip
+    yes = []
+    for name, journey in job.conf.journeys.items():
+        mine = consented(people.where(F.col("journey") == name), state, purpose=journey.purpose)
+        lists = job.conf.audiences[journey.audience].exclude.suppression
+        yes.append(mine.join(listed(job, lists), "person_id", "left_anti") if lists else mine)
     rows = reduce(DataFrame.unionByName, yes)
     return rows.select("journey", "person_id", "consent_id", F.lit(True).alias("may"))
 

@@ -38,6 +38,19 @@ def permission(job: Job, asked: Iterable[str]) -> DataFrame:
     return consent_state(facts, identifiers, members, purposes, job.run_at)
 
 
+def listed(job: Job, lists: Iterable[str]) -> DataFrame:
+    """person_id of who stands on one of the suppression lists at this moment. A list nobody ever stood on is told."""
+    facts, identifiers, members = (
+        job.lake.read(name) for name in ("silver.consents", "silver.identifiers", "identity.members")
+    )
+    known = {
+        row["purpose"] for row in facts.where(F.col("purpose").isin(*lists)).select("purpose").distinct().collect()
+    }
+    for name in sorted(set(lists) - known):
+        job.warn(f"suppression list {name}: nobody stands on it; is that its name, and is its source landed?")
+    return suppressed(facts, identifiers, members, lists, job.run_at)
+
+
 def profiled(job: Job) -> DataFrame | None:
     """Who may be trained on and scored: the purpose `profiling`; None where the deployment declares no such purpose."""
     if "profiling" not in job.conf.purposes:
@@ -77,6 +90,8 @@ def build(job: Job) -> Built:
             few = f"{steps['min_size']} people, fewer than min_size {audience.min_size}"
             job.warn(f"audience {name}: {few}: nobody is in")
         inside[name] = people.where(F.col("outcome").isin(*INSIDE) if not steps["min_size"] else "false")
+        if said is not None:
+            said = _with_today(job, name, said, inside[name])
         everybody.append(people.select("audience", "person_id", "outcome"))
         told = ", ".join(f"{count} {outcome}" for outcome, count in steps.items() if count)
         job.log(f"{name}: {told}")
@@ -94,6 +109,18 @@ def contacted(job: Job) -> DataFrame:
     return contacts(*(job.lake.read(name) for name in names), channels, job.date)
 
 
+def _with_today(job: Job, name: str, said: DataFrame, inside: DataFrame) -> DataFrame:
+    """`said` with who is new in an audience, and so is contacted today where a destination with a channel takes it."""
+    channels = sorted({d.channel for d in job.conf.destinations.values() if d.channel and name in d.audiences})
+    if not channels:
+        return said
+    known = job.lake.read("activation.members").where(F.expr("left IS NULL AND arm = 'treatment'"))
+    known = known.where((F.col("audience") == name) & (F.col("since") < F.lit(job.as_of)))
+    new = inside.where("outcome = 'member'").join(known, "person_id", "left_anti")
+    each = F.explode(F.array(*map(F.lit, channels))).alias("channel")
+    return said.unionByName(new.select("person_id", F.lit(job.date).alias("day"), each))
+
+
 def _left_out(job: Job, name: str, said: DataFrame | None, inside: dict[str, DataFrame]) -> dict[str, DataFrame]:
     """People to leave out of an audience, by outcome of `judged`. inside: members of the audiences built before."""
     audience, lake = job.conf.audiences[name], job.lake
@@ -103,8 +130,7 @@ def _left_out(job: Job, name: str, said: DataFrame | None, inside: dict[str, Dat
     if rule.bought_days:
         excluded.append(bought(lake.read("silver.orders"), members, job.as_of, rule.bought_days))
     if rule.suppression:
-        facts, identifiers = lake.read("silver.consents"), lake.read("silver.identifiers")
-        excluded.append(suppressed(facts, identifiers, members, rule.suppression, job.run_at))
+        excluded.append(listed(job, rule.suppression))
     if excluded:
         found["exclusion"] = reduce(DataFrame.unionByName, excluded)
     rivals = [rows for other, rows in inside.items() if audience.competes == job.conf.audiences[other].competes]

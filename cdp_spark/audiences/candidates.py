@@ -30,6 +30,13 @@ def newest(rows: DataFrame, as_of: date, columns: Iterable[str]) -> DataFrame:
     return recent.join(F.broadcast(best), "as_of", "left_semi").select("person_id", *columns)
 
 
+def recommended(rows: DataFrame, as_of: date) -> DataFrame:
+    """person_id, recommendations: product ids of the `newest` rows of ml.recommendations, the best first."""
+    found = newest(rows, as_of, ("rank", "item"))
+    ordered = F.sort_array(F.collect_list(F.struct("rank", "item")))
+    return found.groupBy("person_id").agg(ordered["item"].alias("recommendations"))
+
+
 def fresh(scores: DataFrame, as_of: date, max_age_days: int, models: Iterable[str]) -> DataFrame:
     """One row per scored person: the newest score and percentile of each model within `max_age_days` of `as_of`."""
     oldest = as_of - timedelta(days=max_age_days)

@@ -14,7 +14,7 @@ from pyspark.sql import functions as F
 
 from cdp_spark.audiences.offers import best
 from cdp_spark.config.journeys import Journey
-from cdp_spark.gold.people import heirs
+from cdp_spark.gold.people import heir
 
 STATE = ("journey", "person_id", "entered", "step", "since", "acted", "reason")
 FACTS = ("may", "inside", "capped", "happened", "offers", "sent")
@@ -26,9 +26,7 @@ def carried(previous: DataFrame, members: DataFrame) -> DataFrame:
     Who was merged goes on under the new id; of two who are one person now, the one still on the journey stays, else
     the one who entered first. Of a split person the part that kept the id goes on. Erased people drop out.
     """
-    own = F.col("now") == F.col("person_id")
-    heir = heirs(members).groupBy("person_id").agg(F.min_by("now", F.struct(~own, "now")).alias("now"))
-    rows = previous.join(heir, "person_id").withColumn("person_id", F.col("now"))
+    rows = previous.join(heir(members), "person_id").withColumn("person_id", F.col("now"))
     order = (F.col("step").isNull(), "entered", F.desc("since"), "step", "acted", "reason")
     first = Window.partitionBy("journey", "person_id").orderBy(*order)
     return rows.withColumn("_n", F.row_number().over(first)).where("_n = 1").select(*STATE)

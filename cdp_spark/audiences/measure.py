@@ -54,7 +54,7 @@ def outcomes(people: DataFrame, orders: DataFrame, kpi: str, days: int, as_of: d
     orders: rows of silver.orders with person_id. What was paid in [entered, entered + days) counts.
     """
     whole = people.where(F.date_add("entered", days) <= F.lit(as_of))
-    paid = orders.where("status = 'paid'").select(
+    paid = orders.where("status = 'paid' AND NOT deleted").select(
         "person_id", "order_id", "amount", F.to_date("event_time").alias("day")
     )
     inside = (F.col("day") >= F.col("entered")) & (F.col("day") < F.date_add("entered", days))

@@ -31,7 +31,7 @@ def judged(
     out: people (person_id) to be left out, by outcome (cap, exclusion, priority). Outcomes are given in the order of
     OUTCOMES, so that each person is counted for one reason only.
     """
-    by = [F.col(audience.seed.by).cast("double").alias("_by")] if audience.seed else []
+    by = [F.expr(audience.seed.by).cast("double").alias("_by")] if audience.seed else []
     people = candidates.select("person_id", F.coalesce(F.expr(audience.where), F.lit(False)).alias("_matches"), *by)
     allowed = consented(people.where("_matches"), state, purpose=audience.purpose)
     found = people.join(allowed.select("person_id", "consent_id", F.lit(True).alias("_may")), "person_id", "left")

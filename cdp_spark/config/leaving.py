@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from cdp_spark.config.activation import NORMALISERS, PLAIN_BY_RULE, TOGETHER, Destination, Target
-from cdp_spark.config.cross import audience_columns
+from cdp_spark.config.cross import WEEKLY, audience_columns, model_names
 from cdp_spark.config.load import unknown
 from cdp_spark.config.models import Conf
 from cdp_spark.config.sql import columns_of, sql_problems
@@ -18,14 +18,17 @@ HASHABLE = ("direct", "pseudonym")
 def known_columns(conf: Conf, destination: Destination) -> set[str]:
     """What a destination's field may read: membership or action, and all that an audience's condition may read."""
     own = ACTION_COLUMNS if destination.journeys else (*MEMBER_COLUMNS, *(["next_offer"] if conf.offers else []))
-    return audience_columns(conf).keys() | set(own)
+    return audience_columns(conf).keys() | {*own, "recommendations"}
 
 
 def classes(conf: Conf, sql: str) -> dict[str, str]:
-    """Column -> personal class of every column that `sql` reads; scores are 'none'."""
-    names = ("gold.profiles", "gold.features", "activation.members", "activation.actions")
+    """Column -> personal class of every column that `sql` reads; scores are of the class of ml.scores.score."""
+    names = ("gold.profiles", "gold.features", "activation.members", "activation.actions", *WEEKLY)
     tables = [conf.tables[name] for name in names]
     contracts = {name.lower(): column for table in reversed(tables) for name, column in table.columns.items()}
+    contracts |= {"recommendations": conf.tables["ml.recommendations"].columns["item"]}
+    for what in ("score", "percentile"):
+        contracts |= {f"{model}_{what}": conf.tables["ml.scores"].columns[what] for model in model_names()}
     used = sorted(columns_of(sql))
     return {name: contracts[name.lower()].pii if name.lower() in contracts else "none" for name in used}
 

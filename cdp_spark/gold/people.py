@@ -41,3 +41,9 @@ def heirs(members: DataFrame) -> DataFrame:
     then = members.select("person_id", "subject_key").distinct()
     current = members.where("valid_to IS NULL").select("subject_key", members["person_id"].alias("now"))
     return then.join(current, "subject_key").select("person_id", "now").distinct()
+
+
+def heir(members: DataFrame) -> DataFrame:
+    """person_id of any time and the one current person (`now`) that goes on for it: of a split the part with the id."""
+    other = F.col("now") != F.col("person_id")
+    return heirs(members).groupBy("person_id").agg(F.min_by("now", F.struct(other, "now")).alias("now"))

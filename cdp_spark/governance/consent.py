@@ -37,7 +37,8 @@ def consent_state(
     identifier and channel up to `run_at` stands; between those the purpose's policy decides. Silence is a no under
     consent and a yes under legitimate interest, where a refusal is a no; under contract nothing is asked.
     Two people who share an identifier share what was said under it. A refusal made for a person that was split later
-    holds for all its parts. consent_id is "<source>|<record_id>" of the newest standing fact.
+    holds for all its parts, until a part says yes itself. consent_id is "<source>|<record_id>" of the fact that
+    decides: of a no the newest refusal, else the newest standing fact.
     """
     current = members.where("valid_to IS NULL").select("subject_key", "person_id")
     people = current.select("person_id").distinct()
@@ -105,7 +106,8 @@ def _valid(purposes: dict[str, Purpose], run_at: datetime) -> Column:
 
 
 def of_persons(facts: DataFrame, identifiers: DataFrame, members: DataFrame) -> DataFrame:
-    """One row per fact and current person it holds for: the fact's columns and person_id."""
+    """One row per fact and current person it holds for: the fact's columns, person_id, and inherited: whether it holds
+    only because it was said of a person that both were then."""
     holders = identifiers.select("namespace", "value", "subject_key").distinct()
     current = members.where("valid_to IS NULL").select("subject_key", "person_id")
     held = facts.join(holders, ["namespace", "value"])
@@ -118,7 +120,10 @@ def of_persons(facts: DataFrame, identifiers: DataFrame, members: DataFrame) -> 
     before = F.col("_until").isNull() | (F.col("event_time") < F.col("_until").cast("timestamp"))
     refusals = held.where("refused").join(then, "subject_key").where(before).drop("subject_key", "_until")
     inherited = refusals.join(parts, "_then").where(F.col("event_time") < F.col("_together").cast("timestamp"))
-    return direct.unionByName(inherited.drop("_then", "_together")).distinct()
+    # A fact that is inherited and direct stands twice: its direct row is never lifted.
+    direct = direct.withColumn("inherited", F.lit(False))
+    inherited = inherited.drop("_then", "_together").withColumn("inherited", F.lit(True))
+    return direct.unionByName(inherited).distinct()
 
 
 def decided(said: DataFrame, name: str, purpose: Purpose) -> DataFrame:
@@ -129,8 +134,10 @@ def decided(said: DataFrame, name: str, purpose: Purpose) -> DataFrame:
     """
     said = said.where(F.col("channel").isin("any", *purpose.channels)) if purpose.channels else said
     no = F.col("refused") if purpose.basis == "legitimate_interest" else ~F.col("yes")
-    facts = said.withColumn("no", no)
-    newest = F.max(F.struct("event_time", "no", "source", "record_id")).alias("_newest")
+    facts = _unlifted(said, purpose).withColumn("no", no)
+    # The fact that decided: where one refusal is enough, the newest refusal goes before any grant.
+    refuses = F.lit(False) if purpose.policy == "latest" else F.col("no")
+    newest = F.max(F.struct(refuses.alias("refuses"), "event_time", "no", "source", "record_id")).alias("_newest")
     parts = _together(facts, purpose).groupBy("person_id", "purpose").agg(
         _decision(purpose).alias("granted"), newest
     )  # fmt: skip
@@ -139,9 +146,29 @@ def decided(said: DataFrame, name: str, purpose: Purpose) -> DataFrame:
     enough = own | (granted == len(purpose.categories)) if purpose.categories else F.lit(True)
     asks = enough if purpose.basis == "consent" else F.lit(True)
     found = parts.groupBy("person_id").agg(
-        (F.bool_and("granted") & asks).alias("granted"), F.max("_newest").alias("_n")
+        (F.bool_and("granted") & asks).alias("granted"),
+        F.max(F.struct(~F.col("granted"), F.col("_newest").alias("of"))).alias("_n"),
     )
-    return found.select("person_id", "granted", F.concat_ws("|", "_n.source", "_n.record_id").alias("consent_id"))
+    return found.select("person_id", "granted", F.concat_ws("|", "_n.of.source", "_n.of.record_id").alias("consent_id"))
+
+
+def _unlifted(said: DataFrame, purpose: Purpose) -> DataFrame:
+    """`said` without what a later word took back.
+
+    A word about any channel gives way to a later one of the same source and identifier about the purpose's one channel.
+    A refusal inherited from before a split, which may stand under an identifier that the part no longer holds, gives
+    way to a later yes of the part's own about the channel.
+    """
+    only = purpose.channels[0] if len(purpose.channels) == 1 else None
+    channel = F.when((F.col("channel") == "any") & F.lit(only is not None), F.lit(only)).otherwise(F.col("channel"))
+    rows, about = said.withColumn("_channel", channel), ("person_id", "purpose", "_channel")
+    same = Window.partitionBy(*about, "source", "namespace", "value")
+    narrow = F.max(F.when(F.col("channel") == F.col("_channel"), F.col("event_time"))).over(same)
+    own = F.max(F.when(F.col("yes") & ~F.col("inherited"), F.col("event_time"))).over(Window.partitionBy(*about))
+    late = F.when(F.col("channel") != F.col("_channel"), narrow > F.col("event_time"))
+    again = F.when(F.col("inherited"), own > F.col("event_time"))
+    taken = F.coalesce(late, F.lit(False)) | F.coalesce(again, F.lit(False))
+    return rows.withColumn("_taken", taken).where("NOT _taken").drop("_taken", "_channel")
 
 
 def _together(facts: DataFrame, purpose: Purpose) -> DataFrame:

@@ -52,7 +52,15 @@ def trace(job: Job, person: str, known: datetime | None = None) -> dict:
         "purposes": [_purpose(row, purposes[row["purpose"]]) for row in state.orderBy("purpose").collect()],
         "facts": [row.asDict() | {"file": _file(job, row["source"], row["record_id"])} for row in found],
         "audiences": _rows(lake.read("activation.members"), person, "audience", "since", "left", "arm", "consent_id"),
-        "sent": _rows(lake.read("activation.sent"), person, "destination", "delivery_id", "op", "audience", "sent_at"),
+        "sent": _rows(
+            _sent(lake.read("activation.sent"), members, person),
+            person,
+            "destination",
+            "delivery_id",
+            "op",
+            "audience",
+            "sent_at",
+        ),
     }
 
 
@@ -69,6 +77,12 @@ def _masked(name: str) -> Column:
 def _rows(frame: DataFrame, person: str, *columns: str) -> list[dict]:
     mine = frame.where(F.col("person_id") == person).select(*columns).orderBy(*columns)
     return [row.asDict() for row in mine.collect()]
+
+
+def _sent(sent: DataFrame, members: DataFrame, person: str) -> DataFrame:
+    """Rows of activation.sent about a person, also those that left under an id it had before a merge."""
+    then = heirs(members).where(F.col("now") == person).select("person_id")
+    return sent.join(then, "person_id", "left_semi").withColumn("person_id", F.lit(person))
 
 
 def _file(job: Job, source: str, record_id: str) -> str | None:

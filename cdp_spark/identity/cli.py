@@ -24,12 +24,13 @@ def evaluate(root: str, truth: str, conf_dir: str | None, env: str, as_json: boo
     from cdp_spark.identity import evaluate as judge
 
     try:
+        told = judge.read_labels(truth)  # before Spark starts: a wrong name shows at once
         members = current_members(root, conf_dir, env)
-        labels, other = judge.of_sources(judge.read_labels(truth), members)
+        labels, other = judge.of_sources(told, members)
         if other:
             click.echo(f"rows of the truth that belong to sources outside the lake, left out: {other}", err=True)
         found = judge.evaluate(members, labels)
-    except (judge.TruthError, OSError) as error:
+    except judge.TruthError as error:
         raise click.ClickException(str(error)) from None
     if as_json:
         click.echo(json.dumps(found, indent=1))
@@ -84,7 +85,7 @@ def blocking(conf_dir: str, root: str, truth: str | None, env: str) -> None:
         raise click.ClickException(f"{root} has no identity.blocking: run `cdp identity run` with matching enabled")
     try:
         found = reach(tables, conf, read_labels(truth) if truth else None)
-    except (TruthError, OSError) as error:
+    except TruthError as error:
         raise click.ClickException(str(error)) from None
     click.echo(f"{'rule':<44} {'pairs':>10} {'too common':>10} {'largest':>8} {'true pairs':>10} {'share':>7}")
     for row in found:

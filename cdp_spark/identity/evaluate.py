@@ -158,6 +158,8 @@ def read_labels(path: str) -> pd.DataFrame:
         if str(path).endswith((".csv", ".csv.gz")):
             return pd.read_csv(path, dtype=str, keep_default_na=False, na_values=[""])
         return pd.read_parquet(path).astype("string").astype(object)
-    except ValueError as error:  # the words of pandas and Arrow may hold a row: they are not shown
+    except FileNotFoundError:
+        raise TruthError(f"{path}: no such file; expected CSV or Parquet with source, record_id, entity_id") from None
+    except (ValueError, OSError) as error:  # the words of pandas and Arrow may hold a row: they are not shown
         wanted = "a UTF-8 CSV with a header (.csv, .csv.gz) or a Parquet file"
         raise TruthError(f"{path}: cannot be read ({type(error).__name__}); expected {wanted}") from None
