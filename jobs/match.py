@@ -3,7 +3,7 @@
 from cdp_spark.identity.matching.match import match
 from cdp_spark.job import Job
 from cdp_spark.runner import main
-from ml.train import keep_matching
+from ml.keep import keep_matching
 
 
 def run(job: Job) -> None:

@@ -13,11 +13,11 @@ from pyspark.sql import functions as F
 from cdp_spark.config.models import Decision
 from cdp_spark.contracts import fingerprint
 from cdp_spark.job import Job
+from ml.keep import registry
 from ml.monitor import watch
 from ml.predict import OUT, Scorer, asked, predictor
 from ml.spec import ModelSpec, applicable
 from ml.tracking import Registry, RegistryError
-from ml.train import registry
 
 
 class Champion(NamedTuple):
