@@ -1,4 +1,4 @@
-"""Find records that are one person though they share no identifier; keep a newly trained model."""
+"""Find records that are one person though they share no identifier; the model in use is kept in MLflow."""
 
 from cdp_spark.identity.matching.match import match
 from cdp_spark.job import Job

@@ -14,7 +14,7 @@ from ml.dataset import Examples
 from ml.decide import decided
 from ml.judge import Verdict
 from ml.spec import ModelSpec
-from ml.tracking import Registry
+from ml.tracking import Registry, RegistryError
 
 TELLING = 12  # features, by importance, that may be a reason
 
@@ -25,9 +25,16 @@ def registry(job: Job) -> Registry:
 
 
 def keep_matching(job: Job, model: dict) -> None:
-    """Keep a newly trained matching model (a row of identity.models) in MLflow."""
-    about = {key: str(model[key]) for key in ("model_id", "trained_on", "records", "partners")}
-    registry(job).log_document("matching", json.loads(model["settings"]), about)
+    """Keep the matching model that is in use (a row of identity.models) in MLflow, unless an earlier run has.
+
+    A registry that is away is a warning: people are matched all the same, and the next run tries again.
+    """
+    models, about = registry(job), {key: str(model[key]) for key in ("model_id", "trained_on", "records", "partners")}
+    try:
+        if not models.has_document("matching", "model_id", about["model_id"]):
+            models.log_document("matching", json.loads(model["settings"]), about)
+    except RegistryError as error:
+        job.warn(f"the model of matching could not be kept, the next run tries again: {error}")
 
 
 def registered(job: Job, models: Registry, spec: ModelSpec, found: Examples, verdict: Verdict) -> str:
