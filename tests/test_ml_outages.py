@@ -14,6 +14,8 @@ import pandas as pd
 import pytest
 from pyspark.sql import functions as F
 
+from cdp_spark.identity.matching import match as matching
+from jobs import match
 from ml import judge, keep, score, train
 from ml.models import churn, propensity
 from ml.tracking import Registry, RegistryError
@@ -114,6 +116,26 @@ def test_the_matching_model_is_kept_as_soon_as_mlflow_is_there_and_once(models, 
     keep.keep_matching(job, model | {"model_id": "b2"})
     assert len(models.client.search_runs([models._experiment()])) == 2
     assert mlflow.artifacts.load_dict(f"{runs[0].info.artifact_uri}/matching.json") == {"m": 0.9}
+
+
+def test_the_step_offers_a_known_matching_model_every_day(spark, lake, conf, models, monkeypatch):
+    rules = conf.identity.model_copy(update={"matching": conf.identity.matching.model_copy(update={"enabled": True})})
+    job = job_on(spark, lake, conf.model_copy(update={"identity": rules}))
+    plan = matching.plan_of(job.conf)
+    known = [(plan.model_id, AS_OF, 9, 0.2, 0.1, json.dumps({"m": 0.9}))]
+    lake.write("identity.models", spark.createDataFrame(known, lake.read("identity.models").schema))
+    links, rows = spark.createDataFrame([], matching.KEPT), lake.read("identity.blocking")
+    found = matching.Found(links, rows, {}, 0.2, 0.1, 0, 0)  # the search itself is another test's
+    monkeypatch.setattr(matching, "matched", lambda *told: found)
+    monkeypatch.setattr(matching, "report", lambda *told: rows)
+    monkeypatch.setattr(matching, "_tell", lambda *told: None)
+    away = Registry("sqlite:////proc/nowhere/mlflow.db", "/proc/nowhere", "shop")
+    for place in (away, models):
+        monkeypatch.setattr(keep, "registry", lambda job, place=place: place)
+        match.run(job)
+    assert len(job.warnings) == 1 and "the next run tries again: MLflow at" in job.warnings[0]
+    (run,) = models.client.search_runs([models._experiment()])
+    assert run.data.params["model_id"] == plan.model_id
 
 
 def test_a_promotion_that_was_broken_off_can_be_done_again(models, monkeypatch):
