@@ -1,9 +1,9 @@
-"""Find records that are one person though they share no identifier; keep a newly trained model."""
+"""Find records that are one person though they share no identifier; the model in use is kept in MLflow."""
 
 from cdp_spark.identity.matching.match import match
 from cdp_spark.job import Job
 from cdp_spark.runner import main
-from ml.train import keep_matching
+from ml.keep import keep_matching
 
 
 def run(job: Job) -> None:

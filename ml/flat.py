@@ -180,14 +180,20 @@ def judged(report: dict, frame, rows, label, asked: Asked, kept: Schema, estimat
     if report["cross_validation"]["roc_auc"] > SUSPECT:
         report["notes"].append(f"a ROC-AUC above {SUSPECT} is seldom honest: look for columns that know the outcome")
     report["groups"] = {name: groups(truth, found.chance, frame[name]) for name in asked.sensitive}
-    if asked.time or asked.in_time_order:
-        moment = moments(frame[asked.time], asked.time) if asked.time else pd.Series(np.arange(len(frame)), dtype=float)
+    if (moment := when(frame, asked)) is not None:
         dated = moment.notna()
         split = in_time(model, rows[dated], label[dated], moment[dated], asked.seed)
         if split is None:
             report["notes"].append("no time split: the oldest or the newest rows have one class only")
         else:
             report["time_split"] = split
+
+
+def when(frame: pd.DataFrame, asked: Asked) -> pd.Series | None:
+    """The moment of each row as a number that sorts, null where it is not known; None where nothing tells it."""
+    if asked.time:
+        return moments(frame[asked.time], asked.time)
+    return pd.Series(np.arange(len(frame)), frame.index, dtype=float) if asked.in_time_order else None
 
 
 def people(ids: pd.Series) -> pd.Series | None:

@@ -36,6 +36,21 @@ def decision(capacity: float | None, cost: float | None, gain: float | None) -> 
         raise click.UsageError("give --capacity, or --cost and a larger --gain") from None
 
 
+def apart(treatment: str | None, control: str | None, others: list[str | None], given: dict[str, Any]) -> None:
+    """Raises click.UsageError for options that say nothing beside --treatment, or nothing without it."""
+    if not treatment:
+        if control:
+            raise click.UsageError("--control names an arm of --treatment; give both")
+        return
+    if treatment in others:
+        raise click.UsageError(f"{treatment} is the treatment; it cannot be the id or the time as well")
+    if useless := [name for name, value in given.items() if value]:
+        raise click.UsageError(
+            f"{', '.join(useless)}: not with --treatment, which is judged once and by the share that is treated: "
+            "--capacity names it"
+        )
+
+
 def with_table(command: Callable) -> Callable:
     options = [
         click.option("--table", required=True, help=".csv, .csv.gz or .parquet; separator and types are found out"),
@@ -58,14 +73,21 @@ def with_table(command: Callable) -> Callable:
 @click.option(
     "--availability", help="YAML/JSON/CSV `column: before|after`; '*' for all others. What is not before is refused"
 )
-@click.option("--treatment", help="column of a randomised treatment: fits who is moved by it, instead of who is likely")
+@click.option(
+    "--treatment",
+    help="column of a randomised treatment: judges who is moved by it, in the best --capacity (.3), and keeps no model",
+)
 @click.option("--control", help="the treatment's value of who got none (default: no ..., control, 0, false)")
 @click.option("--exclude", multiple=True, help="column to leave out; may be repeated")
 @click.option("--sensitive", multiple=True, help="column to leave out and to report by; may be repeated")
 @click.option(
     "--allow", multiple=True, help="column that no leak gate may refuse ('time': the time gate); may be repeated"
 )
-@click.option("--capacity", type=click.FloatRange(0, 1, min_open=True), help="act on the best share: what it comes to")
+@click.option(
+    "--capacity",
+    type=click.FloatRange(0, 1, min_open=True),
+    help="act on the best share: what it comes to; with --treatment the share that is treated (default .3)",
+)
 @click.option("--cost", type=POSITIVE, help="of acting on one row; with --gain: act where probability x gain covers it")
 @click.option("--gain", type=POSITIVE, help="where the label comes true for who was acted on")
 @click.option("--drop-leaks", is_flag=True, help="go on without the columns that the gates flag")
@@ -91,6 +113,8 @@ def fit(
     needs(frame, [label, *(one for one in roles if one != TIME_GATE)], table)
     if label in roles:
         raise click.UsageError(f"{label} is the label; it cannot be another column as well")
+    more = rest["repeats"] if (rest["repeats"] or 1) > 1 else None
+    apart(treatment, control, [person, rest["time"]], {"--cost": cost, "--gain": gain, "--repeats": more})
     known = read_availability(availability, list(frame.columns)) if availability else None
     asked = Asked(label=label, id=person, availability=known, decision=decision(capacity, cost, gain), **rest)
     if treatment:

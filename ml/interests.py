@@ -17,10 +17,11 @@ from cdp_spark.silver.time import known_before
 from ml import gates
 from ml.dataset import HELD_OUT, allowed, fold
 from ml.judge import LEAST
+from ml.keep import registry
 from ml.measures import calibration, measured
 from ml.predict import scored
 from ml.tracking import RegistryError
-from ml.train import note, registry, training, week_is_over
+from ml.train import note, training, week_is_over
 from ml.validate import chances, fit
 
 MODEL = "interests"

@@ -10,6 +10,7 @@ import pandas as pd
 
 from ml import gates
 from ml.dataset import Examples
+from ml.drift import prior_shift
 from ml.importance import importance
 from ml.measures import calibration, differences, measured
 from ml.tune import tuned
@@ -55,10 +56,15 @@ def refused(examples: Examples) -> str | None:
             return f"{part}: {positives} positives of {len(frame)} rows; {least} positives and negatives are needed"
     if not examples.features:
         return "every feature has one value only in the training rows"
-    if endless := [name for name in examples.features if np.isinf(examples.train[name].to_numpy(dtype=float)).any()]:
+    parts = (examples.train, examples.holdout)
+    if endless := [name for name in examples.features if any(_infinite(part[name]) for part in parts)]:
         return f"features {', '.join(endless)} hold infinite values; mend their expressions in conf/features.yml"
     flags = gates.leaks(examples.train, examples.train["label"], examples.features)
     return "; ".join(f"feature {flag.why}" for flag in flags) or None
+
+
+def _infinite(values: pd.Series) -> bool:
+    return bool(np.isinf(values.to_numpy(dtype=float)).any())
 
 
 def baseline(examples: Examples, metric: str) -> tuple[str, float]:
@@ -84,9 +90,11 @@ def judged(model: ModuleType, examples: Examples, seed: int) -> Verdict:
     found = measured(truth, chance)
     metrics = {"roc_auc": found["roc_auc"], "average_precision": found["pr_auc"], "brier": found["brier"]}
     rule, least = baseline(examples, spec.metric)
+    best = min(tries, key=lambda one: one["log_loss"]) if tries else {}
+    early = too_early(best.get("roc_auc"), found["roc_auc"], counts)
     return Verdict(
         *counts,
-        reason=_too_weak(spec.metric, metrics[spec.metric], least, rule, spec.minimum),
+        reason=early or _too_weak(spec.metric, metrics[spec.metric], least, rule, spec.minimum),
         fitted=fitted,
         metrics=metrics,
         baseline=least,
@@ -97,6 +105,18 @@ def judged(model: ModuleType, examples: Examples, seed: int) -> Verdict:
         tries=tries,
         importance=importance(fitted, holdout[examples.features], holdout["label"], seed),
     )
+
+
+def too_early(other_people: float | None, later: float, counts: tuple[int, int, int, int]) -> str | None:
+    """Why a model has learned from the future, or None: on other people of the training's days far better than later.
+
+    other_people: ROC-AUC of its settings' try, None where nothing was tuned. counts: rows, positives, of the holdout.
+    """
+    rows, positives, held, hits = counts
+    if other_people is None or min(hits, held - hits) < LEAST:  # of fewer, luck alone moves it as far
+        return None
+    shifted = prior_shift(positives / rows, rows, hits / held, held)
+    return next((flag.why for flag in gates.too_good(other_people, later, shifted)), None)
 
 
 def _too_weak(metric: str, value: float, least: float, rule: str, minimum: float) -> str | None:

@@ -14,9 +14,9 @@ from cdp_spark.job import Job
 from cdp_spark.silver.time import known_before
 from ml import drift
 from ml.card import watching
+from ml.keep import registry
 from ml.spec import ModelSpec
 from ml.tracking import RegistryError
-from ml.train import registry
 
 if TYPE_CHECKING:
     from ml.score import Champion

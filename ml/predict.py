@@ -14,9 +14,13 @@ if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 _LOADED: dict[bytes, Any] = {}  # of this Python worker: a model is unpickled once, not once a batch or partition
-OUT = "person_id string, as_of date, model string, score double, reasons array<string>"
+OUT = "person_id string, as_of date, model string, score double, reasons array<string>, failure string"
 REASONS = 3  # a person, at most
 LEAST_DROP = 0.005  # of probability, that a reason must explain
+
+
+class NoProbability(ValueError):
+    """A model gives something that is no probability a row."""
 
 
 class Scorer(NamedTuple):
@@ -41,21 +45,45 @@ def asked(name: str) -> str:
 def predictor(payload: Any) -> Callable[[Iterator[pd.DataFrame]], Iterator[pd.DataFrame]]:
     """A function for mapInPandas: (person_id, as_of, asked(model)..., features) to OUT, one row a person and model.
 
-    payload: broadcast of a list of Scorers.
+    payload: broadcast of a list of Scorers. Where a model fails on a batch, one row without a score tells the kind of
+    failure: the pass goes on, and the other models are scored.
     """
 
     def predict(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         for batch in batches:
             for one in payload.value:
                 here = batch[batch[asked(one.name)].eq(True)]  # null is no
-                if not len(here):
-                    continue
-                model, rows = loaded(one.pickled), finite(here[one.wanted].astype("float64"))
-                chance = model.predict_proba(rows)[:, 1]
-                told = reasons(model, rows, chance, one)
-                yield here[["person_id", "as_of"]].assign(model=one.name, score=chance, reasons=told)
+                if len(here):
+                    yield _by(one, here)
 
     return predict
+
+
+def _by(one: Scorer, rows: pd.DataFrame) -> pd.DataFrame:
+    """Rows of OUT of one model for one batch of those whom it is asked about."""
+    keys = rows[["person_id", "as_of"]]
+    try:
+        model, known = loaded(one.pickled), finite(rows[one.wanted].astype("float64"))
+        chance = probabilities(model, known)
+        told = reasons(model, known, chance, one)
+    except Exception as error:  # somebody else's code: whatever it raises, only this model has no scores today
+        return keys.head(1).assign(model=one.name, score=np.nan, reasons=None, failure=failing(error))
+    return keys.assign(model=one.name, score=chance, reasons=told, failure=None)
+
+
+def probabilities(model: Any, rows: pd.DataFrame) -> np.ndarray:
+    """One probability a row, shape (n,). Raises NoProbability where the model gives something else, such as NaN."""
+    found = np.asarray(model.predict_proba(rows), dtype=float)
+    if found.shape != (len(rows), 2) or not ((found >= 0) & (found <= 1)).all():
+        raise NoProbability("the model does not give one probability a row")
+    return found[:, 1]
+
+
+def failing(error: Exception) -> str:
+    """What a model does wrong, in words without a value of anybody: its own words may hold some."""
+    if isinstance(error, NoProbability):
+        return "it gives what is no probability"
+    return f"it raises {type(error).__name__}"
 
 
 def finite(rows: pd.DataFrame) -> pd.DataFrame:
@@ -120,9 +148,9 @@ class Foreign:
         self.model = model
 
     def predict_proba(self, rows: pd.DataFrame) -> np.ndarray:
-        """Shape (n, 2). Raises ValueError where the model gives something that is no probability."""
+        """Shape (n, 2). Raises NoProbability where the model gives something that is none."""
         found = np.asarray(self.model.predict(rows), dtype=float)
         chance = found[:, 1] if found.ndim == 2 and found.shape[1] == 2 else found.ravel()
         if chance.shape != (len(rows),) or not ((chance >= 0) & (chance <= 1)).all():
-            raise ValueError("the model does not give one probability a row")
+            raise NoProbability("the model does not give one probability a row")
         return np.column_stack([1 - chance, chance])

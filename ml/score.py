@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection
+from types import ModuleType
 from typing import Any, NamedTuple
 
 import cloudpickle
@@ -13,11 +14,11 @@ from pyspark.sql import functions as F
 from cdp_spark.config.models import Decision
 from cdp_spark.contracts import fingerprint
 from cdp_spark.job import Job
+from ml.keep import registry
 from ml.monitor import watch
-from ml.predict import OUT, Scorer, asked, predictor
+from ml.predict import OUT, Scorer, asked, failing, predictor, probabilities
 from ml.spec import ModelSpec, applicable
 from ml.tracking import Registry, RegistryError
-from ml.train import registry
 
 
 class Champion(NamedTuple):
@@ -35,28 +36,55 @@ def score_all(job: Job, permitted: DataFrame | None = None) -> None:
 
     permitted: person_id of those who may be profiled; None where no consent applies.
     """
-    known, models, modules, ready = job.lake.read("gold.features"), registry(job), applicable(job), []
-    people = known.where(F.col("as_of") == F.lit(job.as_of))
+    modules, people = applicable(job), job.lake.read("gold.features").where(F.col("as_of") == F.lit(job.as_of))
     snapshot = fingerprint(people)
     if permitted is not None:
         people = people.join(permitted.select("person_id").distinct(), "person_id", "left_semi")
-    for name, module in modules.items():
-        try:
-            ready.append(champion(models, module.SPEC, people.columns))
-        except (RegistryError, ValueError) as error:
-            job.warn(f"{name}: no new scores: {error}")
-            mark_stale(job, name)
+    ready = champions(job, modules, people.columns)
     if not ready:
         return
-    names = [one.spec.name for one in ready]
     found = scores(people, ready, snapshot, job.conf.base.decisions).persist()
-    others = job.lake.read("ml.scores").where((F.col("as_of") == F.lit(job.as_of)) & ~F.col("model").isin(names))
-    job.lake.write("ml.scores", found.unionByName(others), on=job.as_of)
-    watched = watch(job, modules, people, found, ready)
+    failed = failures(found)
+    for one in (one for one in ready if one.spec.name in failed):
+        no_scores(job, one.spec.name, f"version {one.version} fails on people's rows: {failed[one.spec.name]}")
+    if able := [one for one in ready if one.spec.name not in failed]:
+        keep(job, modules, people, found, able)
+    found.unpersist()
+
+
+def champions(job: Job, modules: dict[str, ModuleType], columns: Collection[str]) -> list[Champion]:
+    """The champion of each model that has one that can be loaded; why the others have no new scores is told."""
+    models, ready = registry(job), []
+    for name, module in modules.items():
+        try:
+            ready.append(champion(models, module.SPEC, columns))
+        except (RegistryError, ValueError) as error:
+            no_scores(job, name, error)
+    return ready
+
+
+def no_scores(job: Job, name: str, why: object) -> None:
+    """Tell that a model gives no scores today; its last ones stay, marked as stale."""
+    job.warn(f"{name}: no new scores: {why}")
+    mark_stale(job, name)
+
+
+def failures(found: DataFrame) -> dict[str, str]:
+    """How each model of `scores` has failed that did. One failing batch is enough: half of a day's scores are none."""
+    rows = found.where("failure IS NOT NULL").groupBy("model").agg(F.min("failure").alias("failure")).collect()
+    return {row["model"]: row["failure"] for row in rows}
+
+
+def keep(job: Job, modules: dict[str, ModuleType], people: DataFrame, found: DataFrame, able: list[Champion]) -> None:
+    """Write ml.scores and ml.monitoring of the models that could score; the day's rows of the others stay."""
+    ours = F.col("model").isin([one.spec.name for one in able])
+    mine = found.where(ours).drop("failure")
+    others = job.lake.read("ml.scores").where((F.col("as_of") == F.lit(job.as_of)) & ~ours)
+    job.lake.write("ml.scores", mine.unionByName(others), on=job.as_of)
+    watched = watch(job, modules, people, mine, able)
     job.lake.write(
         "ml.monitoring", job.spark.createDataFrame(watched, job.lake.read("ml.monitoring").schema), on=job.as_of
     )
-    found.unpersist()
 
 
 def champion(models: Registry, spec: ModelSpec, columns: Collection[str]) -> Champion:
@@ -68,9 +96,10 @@ def champion(models: Registry, spec: ModelSpec, columns: Collection[str]) -> Cha
     if missing := [one for one in wanted if one not in columns]:
         raise ValueError(f"{spec.name} {version} needs features {missing}, which are gone: train it again")
     try:
-        fitted.predict_proba(pd.DataFrame([[0.0] * len(wanted)] * 2, columns=wanted))
+        probabilities(fitted, pd.DataFrame([[0.0] * len(wanted)] * 2, columns=wanted))
+        cloudpickle.dumps(fitted)
     except Exception as error:  # somebody else's code: whatever it raises, only this model has no scores today
-        raise ValueError(f"{spec.name} {version} cannot score two rows of zeros ({type(error).__name__})") from None
+        raise ValueError(f"{spec.name} {version} cannot score two rows of zeros: {failing(error)}") from None
     return Champion(spec, version, fitted, wanted, models.metadata(spec.name, version))
 
 
@@ -88,9 +117,9 @@ def mark_stale(job: Job, name: str) -> None:
 def scores(
     people: DataFrame, ready: list[Champion], snapshot: str, decisions: dict[str, Decision] | None = None
 ) -> DataFrame:
-    """One row per model and person of `people` (gold.features) whom it is asked about, as in ml.scores.
+    """One row per model and person of `people` (gold.features) whom it is asked about: ml.scores, and failure.
 
-    All models in one pass over the people.
+    All models in one pass over the people. A model that fails has rows with a failure and no score (`failures`).
     """
     payload = people.sparkSession.sparkContext.broadcast([_scorer(one) for one in ready])
     flags = [F.expr(one.spec.eligible).alias(asked(one.spec.name)) for one in ready]
@@ -114,6 +143,7 @@ def scores(
         version.alias("version"),
         F.lit(snapshot).alias("snapshot"),
         F.lit(False).alias("stale"),
+        "failure",
     )
 
 

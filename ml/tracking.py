@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import pickle
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -25,11 +26,13 @@ from mlflow.models import infer_signature  # noqa: E402
 from mlflow.tracking import MlflowClient  # noqa: E402
 
 from ml.predict import Foreign  # noqa: E402
+from ml.tune import JUDGED_BY  # noqa: E402
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 PAST = "past_champions"  # tag of the registered model: versions, the newest last
 HASH, GATE = "sha256", "gate"  # tags of a version
 NEEDS = ("scikit-learn", "numpy", "pandas", "cloudpickle")
+UNREADABLE = (pickle.UnpicklingError, ImportError, AttributeError, EOFError, KeyError, TypeError, ValueError)
 ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
 
 
@@ -37,6 +40,10 @@ class RegistryError(Exception):
     """The registry is away, knows no such version, or holds another file than was registered. Exit code 3."""
 
     exit_code = 3
+
+
+class ModelError(RegistryError):
+    """A version that nobody can use, however well its store answers: other files, no signature, no such classes."""
 
 
 @dataclass(frozen=True)
@@ -121,11 +128,12 @@ class Registry:
         return version
 
     def _log_tries(self, model: str, tries: list[dict]) -> None:
-        """A nested run for each try of the tuning: its settings, and its log loss as metric."""
+        """A nested run for each try of the tuning: its settings as parameters, what it was judged by as metrics."""
         for number, one in enumerate(tries):
             with mlflow.start_run(experiment_id=self._experiment(), run_name=f"{model} try {number}", nested=True):
-                mlflow.log_params({name: value for name, value in one.items() if name != "log_loss"})
-                mlflow.log_metric("log_loss", one["log_loss"])
+                judged = {name: value for name, value in one.items() if name in JUDGED_BY}
+                mlflow.log_params({name: value for name, value in one.items() if name not in judged})
+                mlflow.log_metrics(judged)
 
     def attach(self, model: str, version: str, name: str, content: bytes) -> None:
         """Keep a file beside a version: in the run that it was registered from. A version without a run keeps none."""
@@ -143,6 +151,8 @@ class Registry:
         with tempfile.TemporaryDirectory() as folder:
             root = Path(mlflow.artifacts.download_artifacts(self._address(model, version), dst_path=folder))
             parts = sorted(p for p in root.rglob("*") if p.is_file() and p.name != "registered_model_meta")
+            if not parts:  # a disk that is not mounted, or a prefix without objects
+                raise RegistryError(f"{model} version {version}: none of its files is where they were registered")
             content = b"".join(p.relative_to(root).as_posix().encode() + p.read_bytes() for p in parts)
         return hashlib.sha256(content).hexdigest()
 
@@ -151,7 +161,8 @@ class Registry:
 
     def passed(self, model: str, version: str) -> None:
         """Note that a version has passed the gate."""
-        self.client.set_model_version_tag(self.registered(model), version, GATE, "passed")
+        with self._reached(f"note the gate of {model} version {version}"):
+            self.client.set_model_version_tag(self.registered(model), version, GATE, "passed")
 
     def promote(self, model: str, version: str, ungated: bool = False) -> None:
         """Make a version the champion: what scoring takes from now on; the one before is remembered.
@@ -169,7 +180,9 @@ class Registry:
             if HASH not in found.tags:
                 self._seal(model, version)
             if (before := self.champion(model)) and before != version:
-                past = [*self._past(model), before]
+                past = self._past(model)
+                if past[-1:] != [before]:  # else an earlier try was broken off right here
+                    past = [*past, before]
                 self.client.set_registered_model_tag(self.registered(model), PAST, ",".join(past))
             self.client.set_registered_model_alias(self.registered(model), CHAMPION, version)
 
@@ -218,7 +231,7 @@ class Registry:
         signature = mlflow.models.get_model_info(self._address(model, version)).signature
         names = signature.inputs.input_names() if signature and signature.inputs else []
         if not names:
-            raise RegistryError(f"{model} version {version} has no signature that names its features")
+            raise ModelError(f"{model} version {version} has no signature that names its features")
         return list(names)
 
     def metadata(self, model: str, version: str) -> dict:
@@ -229,21 +242,30 @@ class Registry:
     def load(self, model: str, version: str) -> tuple[Any, list[str]]:
         """(the fitted classifier, the names of its features in their order) of one version.
 
-        Raises RegistryError where its files are not those that were registered: they are not loaded then.
+        Raises ModelError where its files are not those that were registered (they are not loaded then) or cannot be
+        made a model again here; RegistryError where they cannot be reached.
         """
         uri = self._address(model, version)
         with self._reached(f"load {model} version {version}"):
             sealed = self.client.get_model_version(self.registered(model), version).tags.get(HASH)
             if sealed and sealed != self._digest(model, version):
-                raise RegistryError(f"{model} version {version}: its files are not those registered (SHA-256 differs)")
+                raise ModelError(f"{model} version {version}: its files are not those registered (SHA-256 differs)")
             names = self.names(model, version)
-            flavors = mlflow.models.get_model_info(uri).flavors
-            if "sklearn" in flavors:
-                return mlflow.sklearn.load_model(uri), names
-            return Foreign(mlflow.pyfunc.load_model(uri)), names
+            ours = "sklearn" in mlflow.models.get_model_info(uri).flavors
+            try:
+                return mlflow.sklearn.load_model(uri) if ours else Foreign(mlflow.pyfunc.load_model(uri)), names
+            except UNREADABLE as error:
+                kind = type(error).__name__
+                raise ModelError(f"{model} version {version} cannot be made a model again here ({kind})") from None
 
     def log_document(self, name: str, document: dict, params: dict) -> None:
         """Keep a model that is a document (weights as JSON), as a run of its own with the artifact <name>.json."""
         with self._reached(f"keep {name}"), mlflow.start_run(experiment_id=self._experiment(), run_name=name):
             mlflow.log_params(params)
             mlflow.log_dict(document, f"{name}.json")
+
+    def has_document(self, name: str, key: str, value: str) -> bool:
+        """Is there a run of `log_document` that went through, whose parameter `key` is `value`?"""
+        asked = f"attributes.run_name = '{name}' and attributes.status = 'FINISHED' and params.{key} = '{value}'"
+        with self._reached(f"look for {name}"):
+            return bool(self.client.search_runs([self._experiment()], asked, max_results=1))

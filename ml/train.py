@@ -2,72 +2,81 @@
 
 from __future__ import annotations
 
-import json
 from datetime import date, timedelta
 from types import ModuleType
 
 import numpy as np
+import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
+from threadpoolctl import threadpool_limits
 
-from cdp_spark.config.source import Feature
 from cdp_spark.gold.features import Inputs, features, inputs
 from cdp_spark.job import Job
-from ml import drift
-from ml.card import card, curves, plots
 from ml.dataset import Examples, allowed, examples, feature_names, labelled, record, snapshots
-from ml.decide import decided
 from ml.judge import Verdict, against, judged
+from ml.keep import registered, registry
+from ml.predict import failing, finite, probabilities
 from ml.spec import ModelSpec, applicable
-from ml.tracking import Registry, RegistryError
-from ml.validate import chances
-
-TELLING = 12  # features, by importance, that may be a reason
-
-
-def registry(job: Job) -> Registry:
-    """Where the job's deployment keeps its models."""
-    return Registry(job.mlflow_uri, job.mlflow_artifacts, job.conf.base.name)
-
-
-def keep_matching(job: Job, model: dict) -> None:
-    """Keep a newly trained matching model (a row of identity.models) in MLflow."""
-    about = {key: str(model[key]) for key in ("model_id", "trained_on", "records", "partners")}
-    registry(job).log_document("matching", json.loads(model["settings"]), about)
+from ml.tracking import ModelError, Registry, RegistryError
 
 
 def train_due(job: Job, permitted: DataFrame | None = None) -> None:
     """Train each model that is due; one row a training in ml.trainings. The other rows of the day stay.
 
     permitted: person_id of those whose data may be used for profiling; None where no consent applies.
-    A registry that is away is a warning: nothing is trained, and the champions stay.
+    A registry that is away is a warning: nothing is trained, or not the model it went away under; champions stay.
     """
     models, done = registry(job), []
-    try:
-        due = [module for name, module in applicable(job).items() if is_due(job, models, name)]
-    except RegistryError as error:
-        job.warn(f"nothing was trained: {error}")
-        return
+    due = due_now(job, models)
     if not due:
-        job.log("no model is due")
         return
     told, rows = trained_on(job), inputs(job, past=True)
     orders = rows.frames["silver.orders"].persist()  # read once for the features and once a snapshot for the labels
     rows.frames["silver.orders"] = orders
     known = known_on(job, rows, due, permitted).persist()  # one pass over the sources for all models and snapshots
-    for module in due:
-        spec, names = module.SPEC, feature_names(module.SPEC, job.conf.features)
-        found = examples(labelled(module, known, orders, names, job.as_of), spec, names, job.as_of)
-        if told.get(spec.name) == found.id:
+    try:
+        for module in due:
+            done += trained(job, models, module, known, orders, told.get(module.SPEC.name))
+    finally:  # a champion is noted, whatever becomes of the models after it
+        note(job, done)
+        known.unpersist()
+        orders.unpersist()
+
+
+def due_now(job: Job, models: Registry) -> list[ModuleType]:
+    """The models to train today; none, with a warning, where the registry is away."""
+    try:
+        due = [module for name, module in applicable(job).items() if is_due(job, models, name)]
+    except RegistryError as error:
+        job.warn(f"nothing was trained: {error}")
+        return []
+    if not due:
+        job.log("no model is due")
+    return due
+
+
+def trained(
+    job: Job, models: Registry, module: ModuleType, known: DataFrame, orders: DataFrame, told: str | None
+) -> list[dict]:
+    """The row of ml.trainings of one model; [] where this very snapshot was `told` of, or the registry went away.
+
+    Without a row the model stays due: the next run trains it again.
+    """
+    spec, names = module.SPEC, feature_names(module.SPEC, job.conf.features)
+    found = examples(labelled(module, known, orders, names, job.as_of), spec, names, job.as_of)
+    try:
+        if told == found.id:
             job.log(f"{spec.name}: was trained on this very snapshot before")
-            continue
+            return []
         verdict = judged(module, found, job.conf.base.seed)
         job.lake.write("ml.examples", record(found, spec.name, names, job.as_of))
-        done.append(keep(job, models, module, found, verdict))
+        return [keep(job, models, module, found, verdict)]
+    except RegistryError as error:
+        job.warn(f"{spec.name}: its training is not kept, the next run trains it again: {error}")
+        return []
+    finally:
         found.rows.unpersist()
-    known.unpersist()
-    orders.unpersist()
-    note(job, done)
 
 
 def known_on(job: Job, rows: Inputs, due: list[ModuleType], permitted: DataFrame | None) -> DataFrame:
@@ -117,7 +126,7 @@ def keep(job: Job, models: Registry, module: ModuleType, found: Examples, verdic
     """Register what was fitted as challenger, promote what passes the gate; the row of ml.trainings."""
     spec, version = module.SPEC, None
     if verdict.fitted is not None:
-        reason = verdict.reason or beside_champion(models, spec, found, verdict, job.conf.base.seed)
+        reason = verdict.reason or beside_champion(job, models, spec, found, verdict)
         verdict = verdict._replace(reason=reason)
         version = registered(job, models, spec, found, verdict)
     if verdict.reason is None:
@@ -130,86 +139,34 @@ def keep(job: Job, models: Registry, module: ModuleType, found: Examples, verdic
     return training_row(spec, job.as_of, verdict, version, found.id)
 
 
-def beside_champion(models: Registry, spec: ModelSpec, found: Examples, verdict: Verdict, seed: int) -> str | None:
-    """Why the new model may not follow the present champion, or None; a champion that cannot be used stops nobody."""
+def beside_champion(job: Job, models: Registry, spec: ModelSpec, found: Examples, verdict: Verdict) -> str | None:
+    """Why the new model may not follow the present champion, or None.
+
+    A champion that cannot be used by itself stops nobody, with a warning; one that cannot be reached is not replaced.
+    """
     version = models.champion(spec.name)
     if version is None:
         return None
     try:
-        champion, names = models.load(spec.name, version)
-    except RegistryError:
+        chance = champion_chances(models, spec.name, version, found.holdout)
+    except ModelError as error:
+        job.warn(f"{spec.name}: the new model is not compared with the champion: {error}")
         return None
-    if not set(names) <= set(found.holdout.columns):
-        return None
-    chance = chances(champion, found.holdout[names].astype("float64"))
-    return against(chance, verdict.chance, found.holdout, spec.metric, seed)
+    except RegistryError as error:
+        return f"it cannot be compared with the champion: {error}"
+    return against(chance, verdict.chance, found.holdout, spec.metric, job.conf.base.seed)
 
 
-def registered(job: Job, models: Registry, spec: ModelSpec, found: Examples, verdict: Verdict) -> str:
-    """The version of a fitted model, kept with its card, curves and the bins of what it learned from."""
-    params = {"as_of": str(job.as_of), "horizon_days": spec.horizon_days, "seed": job.conf.base.seed,
-              "rows": verdict.rows, "run_id": job.run_id, "snapshot_id": found.id, **verdict.settings}  # fmt: skip
-    told, truth = report(job, spec, found, verdict), found.holdout["label"].to_numpy(dtype=int)
-    metrics = verdict.metrics | {"baseline": verdict.baseline}
-    for name, (low, high) in verdict.details["intervals"].items():
-        metrics |= {f"{name}_low": low, f"{name}_high": high}
-    metrics |= {f"decision_{name}": value for name, value in told.get("decision", {}).items()}
-    pictures = plots(told) | curves(truth, verdict.chance)
-    files = {"card.md": card(told).encode(), "report.json": json.dumps(told, indent=1, default=str).encode()}
-    files |= {f"{name}.png": picture for name, picture in pictures.items()}
-    about = memory(found, verdict)
-    return models.log(spec.name, verdict.fitted, found.features, params, metrics, files, about, verdict.tries)
-
-
-def report(job: Job, spec: ModelSpec, found: Examples, verdict: Verdict) -> dict:
-    """What the model card tells, in the shape of a flat table's report."""
-    rule = f"baseline: the rule {verdict.baseline_rule} alone has {spec.metric} {verdict.baseline:.3f}"
-    asked = f"asked about who fits: {spec.eligible}; over {spec.horizon_days} days after {spec.gap_days}"
-    judged_by = {"roc_auc": verdict.metrics["roc_auc"], "pr_auc": verdict.metrics["average_precision"],
-                 "brier": verdict.metrics["brier"], "log_loss": verdict.details["log_loss"]}  # fmt: skip
-    told = {
-        "model": spec.name,
-        "rows": verdict.rows,
-        "base_rate": verdict.positives / verdict.rows,
-        "snapshot_id": found.id,
-        "features": found.features,
-        "left_out": left_out(job.conf.features, spec, found.features),
-        "holdout": judged_by | verdict.details,
-        "importance": verdict.importance,
-        "tuning": verdict.tries,
-        "notes": [asked, rule] + ([f"not promoted: {verdict.reason}"] if verdict.reason else []),
-    }
-    if decision := job.conf.base.decisions.get(spec.name):
-        truth = found.holdout["label"].to_numpy(dtype=int)
-        told["decision"] = decided(decision, truth, verdict.chance)
-    return told
-
-
-def left_out(specs: dict[str, Feature], spec: ModelSpec, learned: list[str]) -> dict[str, str]:
-    """Features of the deployment that the model has not learned from, with the reason."""
-    found = {}
-    for name, feature in specs.items():
-        if feature.sensitive:
-            found[name] = "sensitive by declaration"
-        elif name not in learned:
-            chosen = spec.features == "all" or name in spec.features
-            found[name] = "one value only in the training rows" if chosen else "not named by the model"
-    return found
-
-
-def memory(found: Examples, verdict: Verdict) -> dict:
-    """What later days need: bins of the holdout's features and scores, share of positives; and for reasons, the usual
-    value of the features that matter and the probability that a tenth of the holdout reaches."""
-    frame = found.holdout[found.features].assign(**{drift.SCORE: verdict.chance})
-    share = verdict.holdout_positives / verdict.holdout_rows
-    usual = {name: float(found.train[name].median()) for name in list(verdict.importance)[:TELLING]}
-    return {
-        "bins": drift.frozen(frame),
-        "share": share,
-        "rows": verdict.holdout_rows,
-        "usual": {name: value for name, value in usual.items() if value == value},
-        "cut": float(np.quantile(verdict.chance, 0.9)),
-    }
+def champion_chances(models: Registry, name: str, version: str, holdout: pd.DataFrame) -> np.ndarray:
+    """What the champion says of the holdout. Raises ModelError where it cannot score these people, as `load` does."""
+    champion, names = models.load(name, version)
+    if missing := [one for one in names if one not in holdout]:
+        raise ModelError(f"{name} version {version} needs features {', '.join(missing)}, which are gone")
+    try:
+        with threadpool_limits(1):  # as in `fit`
+            return probabilities(champion, finite(holdout[names].astype("float64")))
+    except Exception as error:  # somebody else's code
+        raise ModelError(f"{name} version {version} fails on people's rows: {failing(error)}") from None
 
 
 def training_row(spec: ModelSpec, as_of: date, verdict: Verdict, version: str | None, state: str) -> dict:

@@ -15,10 +15,11 @@ JUDGES = (
     3  # the fold of people that candidates are judged on; the holdout's people are of another (ml.dataset.HELD_OUT)
 )
 MOST = 20_000  # rows that a candidate learns from
+JUDGED_BY = ("log_loss", "roc_auc")  # of a try, beside its settings
 
 
 def tuned(model: ModuleType, train: pd.DataFrame, names: list[str], seed: int) -> tuple[dict, list[dict]]:
-    """(the best settings, every try as {settings..., log_loss}); ({}, []) where the model has no GRID.
+    """(the best settings, every try as {settings..., log_loss, roc_auc}); ({}, []) where the model has no GRID.
 
     train: rows of `Examples.train`, with the people's fold. Log loss decides: probabilities are what is asked for.
     """
@@ -33,7 +34,7 @@ def tuned(model: ModuleType, train: pd.DataFrame, names: list[str], seed: int) -
     tries = []
     for settings in grid:
         tried: Any = fit(model.estimator(seed, **settings), learned[names], learned["label"].to_numpy(dtype=int))
-        loss = measured(truth, chances(tried, train.loc[judges, names]))["log_loss"]
-        tries.append({**settings, "log_loss": loss})
+        found = measured(truth, chances(tried, train.loc[judges, names]))
+        tries.append({**settings} | {name: found[name] for name in JUDGED_BY})
     best = min(range(len(grid)), key=lambda at: tries[at]["log_loss"])
     return dict(grid[best]), tries

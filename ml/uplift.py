@@ -7,15 +7,14 @@ from collections.abc import Callable
 import numpy as np
 import pandas as pd
 from sklearn.base import clone
-from sklearn.model_selection import StratifiedKFold
 
 from cdp_spark.audiences.lift import effects, sample_ratio
 from ml.cells import blanked
 from ml.encode import pipeline
-from ml.flat import Asked, declared, enough, flagged, refused
+from ml.flat import Asked, declared, enough, flagged, people, refused, when
 from ml.labels import LabelError, labels
 from ml.table import typed
-from ml.validate import FOLDS, chances, fit
+from ml.validate import FOLDS, chances, fit, folds, newest
 
 NONE = ("no ", "no_", "no-", "control", "holdout", "none", "untreated", "placebo", "baseline")
 NOT_TREATED = {"no", "0", "0.0", "false", "f", "n"}
@@ -71,56 +70,97 @@ def reported(
     """Effect of each arm and, from people outside the fold, whom each learner would treat first.
 
     s_learner: one model with the treatment among its columns; t_learner: one model an arm; response: who is likely
-    anyhow, the baseline. Raises LabelError as `labels` and `control_arm` do.
+    anyhow, the baseline. Raises LabelError as `labels`, `control_arm` and `enough_in_each` do.
     """
     told = labels(frame[asked.label], asked.label, asked.positive)
-    label, arms = told.values, blanked(frame[treatment])
-    there = (label.notna() & arms.notna()).to_numpy()
-    frame, label, arms = frame[there].reset_index(drop=True), label[there], arms[there].astype(str)
-    enough(label, asked.least)
+    arms = blanked(frame[treatment])
+    there = told.values.notna() & arms.notna()
+    frame, label, arms = (part[there].reset_index(drop=True) for part in (frame, told.values, arms))
+    arms = arms.astype(str)
     base, how = control_arm(arms, control)
+    person = people(frame[asked.id]) if asked.id else None
+    enough_in_each(label, arms, person, asked.least)
     known = declared(frame.drop(columns=treatment), asked)
     rows = typed(frame, known.kinds)
-    flags = flagged(rows, label.reset_index(drop=True), asked, known.kinds)
+    flags = flagged(rows, label, asked, known.kinds)
+    kept = known.without([flag.column for flag in flags], "flagged by a gate")
+    blocked = bool(flags) and not asked.drop_leaks
     report = {
         "model": name,
         "status": "judged",
         "rows": len(frame),
         "control": base,
         "notes": [told.note(asked.label), how],
-        "features": known.kinds,
-        "left_out": known.left_out,
+        "features": known.kinds if blocked else kept.kinds,
+        "left_out": known.left_out if blocked else kept.left_out,
         "leaks": [flag._asdict() for flag in flags],
     }
-    if flags and not asked.drop_leaks:
-        return refused(report, flags, None)
-    kept = known.without([flag.column for flag in flags], "flagged by a gate")
-    report |= {"features": kept.kinds, "left_out": kept.left_out}
-    rows, truth, arms = rows[list(kept.kinds)], label.to_numpy(dtype=int), arms.to_numpy()
-    report["sample_ratio"] = sample_ratio({arm: int((arms == arm).sum()) for arm in sorted(set(arms))})._asdict()
-    report["effects"] = {arm: effect._asdict() for arm, effect in effects(arms, truth, base).items()}
-    report["uplift"] = {}
+    if blocked or not kept.kinds:
+        return refused(report, flags, None if kept.kinds else "no column is left to learn from")
+    report |= later(label, arms, when(frame, asked), base)
+    return report | told_of(rows[list(kept.kinds)], kept.kinds, label, arms, person, base, asked, estimator)
+
+
+def enough_in_each(label: pd.Series, arms: pd.Series, person: pd.Series | None, least: int) -> None:
+    """Raises LabelError where an arm has fewer than `least` rows of a class, or fewer people of one than folds."""
+    for arm in sorted(arms.unique()):
+        mine = label[arms == arm]
+        try:
+            enough(mine, least)
+        except LabelError as error:
+            raise LabelError(f"arm {arm!r}: {error}") from None
+        if person is None:
+            continue
+        fewest = min(person[mine.index[mine == value]].nunique() for value in (0, 1))
+        if fewest < FOLDS:
+            raise LabelError(f"arm {arm!r}: only {fewest} different people have one of the outcomes; {FOLDS} folds "
+                             "need at least as many")  # fmt: skip
+
+
+def later(label: pd.Series, arms: pd.Series, moment: pd.Series | None, base: str) -> dict:
+    """time_split: the arms' effects on the newest fifth, null where one is missing; {} where nothing tells the time."""
+    if moment is None:
+        return {}
+    new = newest(moment)
+    if arms[new].value_counts().reindex(arms.unique(), fill_value=0).min() < 2:
+        return {"time_split": None}
+    told = {arm: effect._asdict() for arm, effect in effects(arms[new], label[new], base).items()}
+    return {"time_split": {"test_rows": int(new.sum()), "newest_from": float(moment[new].min()), "effects": told}}
+
+
+def told_of(rows, kinds: dict, label, arms, person, base: str, asked: Asked, estimator: Callable) -> dict:
+    """sample_ratio, effects and uplift of `reported`, by arm."""
+    truth, arms = label.to_numpy(dtype=int), arms.to_numpy()
+    top = (asked.decision and asked.decision.capacity) or TOP
+    ratio = sample_ratio({arm: int((arms == arm).sum()) for arm in sorted(set(arms))})
+    uplift = {}
     for arm in sorted(set(arms) - {base}):
         part = np.isin(arms, [arm, base])
-        report["uplift"][arm] = learned(rows[part], kept.kinds, truth[part], arms[part] == arm, estimator, asked.seed)
-    return report
+        one = None if person is None else person[part]
+        treated = arms[part] == arm
+        uplift[arm] = learned(rows[part], kinds, truth[part], treated, estimator, asked.seed, one, top)
+    whole = {arm: effect._asdict() for arm, effect in effects(arms, truth, base).items()}
+    return {"sample_ratio": ratio._asdict(), "effects": whole, "uplift": uplift}
 
 
-def learned(rows: pd.DataFrame, kinds: dict, truth: np.ndarray, treated: np.ndarray, estimator, seed: int) -> dict:
-    """By learner: the effect in its top 30 %, with interval and permutation p, beside everybody's effect."""
-    scores = out_of_fold(rows, kinds, truth, treated, estimator, seed)
+def learned(
+    rows: pd.DataFrame, kinds: dict, truth: np.ndarray, treated: np.ndarray, estimator: Callable, seed: int,
+    person: pd.Series | None = None, top: float = TOP,
+) -> dict:  # fmt: skip
+    """By learner: the effect in its `top` share, with interval and permutation p, beside everybody's effect."""
+    scores = out_of_fold(rows, kinds, truth, treated, estimator, seed, person)
     everybody = difference(truth, treated)
-    found = {name: top_effect(score, truth, treated, seed) for name, score in scores.items()}
-    return {"share": TOP, "everybody": everybody, "learners": found}
+    found = {name: top_effect(score, truth, treated, seed, top) for name, score in scores.items()}
+    return {"share": top, "everybody": everybody, "learners": found}
 
 
-def out_of_fold(rows, kinds, truth, treated, estimator, seed: int) -> dict[str, np.ndarray]:
-    """Each learner's score of each row, by models that have not seen the row."""
+def out_of_fold(rows, kinds, truth, treated, estimator, seed: int, person=None) -> dict[str, np.ndarray]:
+    """Each learner's score of each row, by models that have not seen the row, nor another one of its person."""
     found = {name: np.empty(len(rows)) for name in ("s_learner", "t_learner", "response")}
     with_arm, one = rows.assign(**{TREATED: treated.astype(float)}), kinds | {TREATED: "number"}
     single = pipeline(with_arm, one, estimator(seed), seed)
     each = pipeline(rows, kinds, estimator(seed), seed)
-    for here, held in StratifiedKFold(FOLDS, shuffle=True, random_state=seed).split(rows, truth + 2 * treated):
+    for here, held in folds(truth + 2 * treated, seed, person):
         model = fit(clone(single), with_arm.iloc[here], truth[here])
         yes, no = (chances(model, with_arm.iloc[held].assign(**{TREATED: value})) for value in (1.0, 0.0))
         found["s_learner"][held], found["response"][held] = yes - no, no

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -39,14 +40,19 @@ def out_of_fold(
     """Repeated stratified k-fold. person: rows of one person stay in one fold."""
     truth, lines, first = label.to_numpy(dtype=int), [], np.full(len(label), np.nan)
     for number in range(rounds):
-        kind = StratifiedKFold if person is None else StratifiedGroupKFold
-        for learned, held in kind(FOLDS, shuffle=True, random_state=seed + number).split(frame, truth, person):
+        for learned, held in folds(truth, seed + number, person):
             fitted = fit(clone(model), frame.iloc[learned], truth[learned])
             chance = chances(fitted, frame.iloc[held])
             lines.append(measured(truth[held], chance))
             if number == 0:
                 first[held] = chance
     return OutOfFold(pd.DataFrame(lines), first)
+
+
+def folds(strata: np.ndarray, seed: int, person: pd.Series | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """(learned, held) row numbers of each fold, with even shares of `strata`; rows of one person stay together."""
+    kind = StratifiedKFold if person is None else StratifiedGroupKFold
+    return kind(FOLDS, shuffle=True, random_state=seed).split(np.zeros((len(strata), 1)), strata, person)
 
 
 def fit(model: Any, frame: pd.DataFrame, truth: np.ndarray) -> Any:
@@ -83,15 +89,20 @@ def details(truth: np.ndarray, chance: np.ndarray, seed: int) -> dict:
     }
 
 
+def newest(moment: pd.Series) -> np.ndarray:
+    """True for the newest fifth of the rows; rows of one moment stay together, rows without one are not of it."""
+    cut = moment.quantile(1 - NEWEST)
+    later = (moment > cut).to_numpy()
+    return later if later.any() else (moment >= cut).to_numpy()  # over a fifth of the rows are of the last moment
+
+
 def in_time(model: Any, frame: pd.DataFrame, label: pd.Series, moment: pd.Series, seed: int) -> dict | None:
     """Fitted on the oldest rows, judged on the newest fifth; rows of one moment stay together.
 
     None where either side lacks a class. Beside the metrics: shares of the label and drift of columns, with an alarm.
     """
-    cut = moment.quantile(1 - NEWEST)
-    if not (newest := moment > cut).any():  # more than a fifth of the rows are of the last moment
-        newest = moment >= cut
-    old, new = ~newest.to_numpy(), newest.to_numpy()
+    new = newest(moment)
+    old = ~new
     truth = label.to_numpy(dtype=int)
     if min(truth[old].sum(), (1 - truth[old]).sum(), truth[new].sum(), (1 - truth[new]).sum()) < FOLDS:
         return None

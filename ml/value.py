@@ -14,8 +14,9 @@ from cdp_spark.gold.sums import EXACT, exact_sum
 from cdp_spark.job import Job
 from cdp_spark.silver.time import known_before
 from ml.clv import BgNbd, ClvError, GammaGamma, alive, bg_nbd, expected_purchases, expected_value, gamma_gamma, judged
+from ml.keep import registry
 from ml.tracking import RegistryError
-from ml.train import note, registry, training, week_is_over
+from ml.train import note, training, week_is_over
 
 MODEL = "clv"
 UNIT = 7.0  # days of one unit of time

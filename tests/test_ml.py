@@ -188,6 +188,29 @@ def test_a_feature_that_has_seen_the_answer_is_refused(sign):
     assert "feature mood: alone" in verdict.reason and verdict.fitted is None
 
 
+@pytest.mark.parametrize("part", ["train", "holdout"])
+@pytest.mark.parametrize("endless", [np.inf, -np.inf])
+def test_infinite_values_are_refused_wherever_they_stand(part, endless):
+    found = toy(600, 300)
+    frame = getattr(found, part).copy()
+    frame.loc[5, "mood"] = endless
+    verdict = judge.judged(TOY, found._replace(**{part: frame}), 1)
+    assert verdict.reason == "features mood hold infinite values; mend their expressions in conf/features.yml"
+    assert verdict.fitted is None
+
+
+def test_who_knows_the_days_of_training_but_not_the_later_ones_is_not_promoted():
+    found, grid = toy(3000, 800), ({"max_iter": 30}, {"max_iter": 10})
+    estimator = lambda seed, max_iter: TOY.estimator(seed).set_params(max_iter=max_iter)  # noqa: E731
+    tuned = SimpleNamespace(SPEC=SPEC, GRID=grid, estimator=estimator)
+    train = found.train.assign(fold=np.arange(3000) % 4)
+    assert judge.judged(tuned, found._replace(train=train), 1).reason is None
+    turned = found.holdout.assign(label=1 - found.holdout["label"])
+    verdict = judge.judged(tuned, found._replace(train=train, holdout=turned), 1)
+    assert verdict.reason.startswith("random split far above time split") and verdict.fitted is not None
+    assert judge.too_early(0.95, 0.7, (3000, 900, 60, 20)) is None  # so few are no proof
+
+
 def test_who_does_not_beat_the_rule_is_not_promoted():
     noise = SimpleNamespace(SPEC=SPEC, estimator=lambda seed: HistGradientBoostingClassifier(max_iter=1, max_depth=1))
     found = toy()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import sys
 from pathlib import Path
 
@@ -14,13 +15,14 @@ from hypothesis import strategies as st
 from sklearn.metrics import average_precision_score, brier_score_loss, log_loss, roc_auc_score
 
 from cdp_spark.cli import main
-from ml import drift, gates
+from ml import drift, gates, measures
 from ml.files import read_table
 from ml.flat import told_by_words
 from ml.labels import labels
-from ml.measures import calibration, deciles, drawn, measured
+from ml.measures import calibration, deciles, differences, drawn, measured
 from ml.show import plain
 from ml.table import schema, typed
+from tests.conftest import ROOT
 
 SHARED = Path(__file__).parents[2] / "shared" / "data" / "ml"
 
@@ -134,6 +136,18 @@ def test_bad_calls_end_in_words(files, tmp_path, monkeypatch, capsys):
         (["fit", "../x", "--table", table, "--label", "left"], 2, "letters, digits"),
         (["fit", "x", "--table", table, "--label", "left", "--id", "left"], 2, "another column as well"),
         (["fit", "x", "--table", table, "--label", "left", "--allow", "zz"], 2, "no column zz"),
+        (["fit", "x", "--table", table, "--label", "left", "--control", "basic"], 2, "--treatment; give both"),
+        (
+            ["fit", "x", "--table", table, "--label", "left", "--treatment", "plan", "--cost", "1", "--gain", "2"],
+            2,
+            "--cost, --gain: not with --treatment",
+        ),
+        (["fit", "x", "--table", table, "--label", "left", "--treatment", "plan", "--repeats", "3"], 2, "--repeats"),
+        (
+            ["fit", "x", "--table", table, "--label", "left", "--treatment", "plan", "--id", "plan"],
+            2,
+            "cannot be the id",
+        ),
         (["clv", "--transactions", table, "--until", "2024-06-30", "--unit-days", "0"], 2, "range"),
         (["clv", "--transactions", table, "--until", "2024-06-30"], 2, "--customer"),
     ]:
@@ -199,6 +213,37 @@ def test_a_leak_refuses_and_drop_leaks_goes_on(tmp_path, monkeypatch, capsys):
     assert code == 2 and "plan" in err and "before or after" in err
 
 
+def test_a_table_whose_newest_rows_contradict_its_folds_is_refused_unless_allowed(tmp_path, monkeypatch, capsys):
+    rng = np.random.default_rng(4)
+    day, hint, size = np.sort(rng.integers(0, 500, 2000)), rng.normal(size=2000), rng.normal(size=2000)
+    turned = np.where(day < 400, 2.0, -2.0)  # what the hint says of the old rows is not so of the newest fifth
+    left = rng.random(2000) < 1 / (1 + np.exp(-turned * hint))
+    pd.DataFrame({"day": day, "hint": hint, "size": size, "left": left}).to_csv(tmp_path / "t.csv", index=False)
+    words = ["fit", "x", "--table", tmp_path / "t.csv", "--label", "left", "--models", tmp_path]
+    words += ["--repeats", "1", "--json"]
+    code, out, err = run(monkeypatch, capsys, *words, "--time", "day")
+    report = json.loads(out)
+    assert code == 3 and [leak["gate"] for leak in report["leaks"]] == ["time_split"] and not (tmp_path / "x").exists()
+    assert report["cross_validation"]["roc_auc"] > report["time_split"]["roc_auc"] + gates.GAP
+    assert "random split far above time split" in err
+    code, out, _ = run(monkeypatch, capsys, *words, "--time", "day", "--allow", "time")
+    assert code == 0 and json.loads(out)["status"] == "fitted" and (tmp_path / "x").exists()
+    code, out, _ = run(monkeypatch, capsys, *words)  # nobody says what is new
+    assert code == 0 and json.loads(out)["leaks"] == []
+
+
+def test_the_readmes_lines_for_a_notebook_run(files, tmp_path, monkeypatch, capsys):
+    (block,) = re.findall(r"```python\n(from ml import .*?)```", (ROOT / "README.md").read_text(), re.DOTALL)
+    assert len(block.replace("\n\n", "\n").splitlines()) == 5
+    for name, seed in (("customers", 0), ("later", 1)):
+        frame = shop(600, seed).rename(columns={"account no": "customer_id"})
+        frame.assign(churned=frame.pop("left")).to_csv(tmp_path / f"{name}.csv", index=False)
+    monkeypatch.chdir(tmp_path)
+    exec(compile(block, "README.md", "exec"), {})
+    status, known, later = capsys.readouterr().out.split()
+    assert status == "fitted" and float(known) == pytest.approx(float(later), abs=0.1)
+
+
 def test_words_that_know_the_answer_are_flagged():
     rng = np.random.default_rng(1)
     words = [" ".join(rng.choice(["late", "good", "again", "price"], 5)) for _ in range(300)]
@@ -230,6 +275,27 @@ def test_measures_equal_scikit_learns(rows):
         y, p = np.repeat(truth, w), np.repeat(chance, w)
         wanted = (roc_auc_score(y, p), average_precision_score(y, p), log_loss(y, p), brier_score_loss(y, p))
         assert list(got.values()) == pytest.approx(wanted)
+
+
+def test_differences_in_batches_are_those_of_all_draws_at_once(monkeypatch):
+    rng = np.random.default_rng(0)
+    truth, odds = rng.integers(0, 2, 400), rng.normal(size=400)
+    ours, theirs = (1 / (1 + np.exp(-(odds + weight * truth))) for weight in (1.2, 1.0))
+    for metric, sign in (("roc_auc", 1), ("log_loss", -1)):
+        weights = drawn(400, measures.DRAWS, 7)
+        gain = sign * (measured(truth, ours, weights)[metric] - measured(truth, theirs, weights)[metric])
+        sizes = []
+
+        def noted(rows, draws, seed, sizes=sizes):
+            sizes.append(draws)
+            return drawn(rows, draws, seed)
+
+        monkeypatch.setattr(measures, "drawn", noted)
+        found = differences(truth, ours, theirs, metric, 7)
+        assert sizes == [measures.BATCH] * (measures.DRAWS // measures.BATCH)
+        assert found["interval"] == pytest.approx(list(np.quantile(gain, [0.025, 0.975])), abs=1e-12)
+        assert found["share_better"] == (gain > 0).mean()
+        assert found["interval"][0] < found["difference"] < found["interval"][1]
 
 
 def test_calibration_tells_what_is_wrong():

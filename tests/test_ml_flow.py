@@ -18,10 +18,11 @@ from cdp_spark.gold.people import with_history
 from cdp_spark.governance.gates import closed
 from ml import judge
 from ml.dataset import HELD_OUT, allowed, examples, labelled, read_back, snapshots
+from ml.keep import registry
 from ml.models import churn, propensity
 from ml.score import score_all
 from ml.spec import shipped
-from ml.train import registry, train_due
+from ml.train import train_due
 from tests.shop import AS_OF, job_on, padded, shop
 from tests.tables import table
 

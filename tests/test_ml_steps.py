@@ -191,6 +191,29 @@ def test_an_effect_is_learned_only_where_the_holdout_tells_of_one(week, spark, m
     assert not row["promoted"] and "the top 30 %" in row["reason"]
 
 
+def test_effects_are_written_for_experiments_that_tell_of_one_and_once_a_week(week, monkeypatch):
+    few = ("orders_365d", "spend_365d", "last_order_days")
+    monkeypatch.setattr(effects, "SPEC", replace(effects.SPEC, features=few))
+    names, size = effects.feature_names(effects.SPEC, week.conf.features), {"winback": 2500, "likely_buyers": 0}
+    lifted = {"winback": 0.4, "likely_buyers": 0.0}
+    monkeypatch.setattr(effects, "experiment", lambda job, name, permitted: enrolled(size[name], lifted[name], names))
+    some = week.lake.read("gold.features").where(F.col("as_of") == F.lit(AS_OF)).where("person_id < 'p2'")
+    effects.effect_due(week, permitted=some)
+    found = rows(week, "ml.uplift")
+    assert set(found["person_id"]) == {row["person_id"] for row in some.collect()}
+    assert set(found["audience"]) == {"winback"} and found["uplift"].between(-1, 1).all()
+    told = rows(week, "ml.trainings").set_index("model")
+    assert told.loc["uplift_winback", "promoted"] and "uplift_likely_buyers" not in told.index
+    later = replace(week, date=week.date + timedelta(6))
+    effects.effect_due(later)  # not before a week is over
+    assert len(rows(week, "ml.uplift")) == len(found)
+    size["likely_buyers"], week.warnings[:] = 2000, []
+    effects.effect_due(week)  # the same day again, with an experiment that tells of nothing
+    assert ["uplift of likely_buyers: the top 30 %" in told for told in week.warnings] == [True]
+    assert set(rows(week, "ml.uplift")["audience"]) == {"winback"}
+    assert {"uplift_likely_buyers", "clv"} <= set(rows(week, "ml.trainings")["model"])
+
+
 def test_an_experiment_counts_orders_after_entering_and_features_of_that_day(week):
     entered = AS_OF - timedelta(40)
     changes = [(f"p{n}", "treatment" if n % 2 else "holdout") for n in range(20)]

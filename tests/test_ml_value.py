@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
+from dataclasses import replace
 
 import numpy as np
 import pandas as pd
@@ -13,8 +14,10 @@ from scipy.special import gamma
 from cdp_spark.cli import main
 from ml import clv, uplift
 from ml.files import read_table
+from ml.labels import LabelError
 from ml.models import churn
 from ml.transactions import orders, reported
+from ml.validate import folds
 from tests.test_ml_flat import shared
 
 
@@ -120,6 +123,55 @@ def test_a_planted_effect_is_found_where_it_is_and_noise_is_not():
     none = uplift.reported("u", experiment(0.0), asked(), "arm", None, lambda seed: forest(seed))
     learners = none["uplift"]["mail"]["learners"]
     assert learners["t_learner"]["permutation_p"] > 0.02 and learners["t_learner"]["low"] < 0
+
+
+def test_rows_of_one_person_stay_in_one_fold_of_an_experiment(monkeypatch):
+    frame = experiment(0.3, 1500)
+    twice = pd.concat([frame, frame.assign(age=frame["age"] + 1)], ignore_index=True)
+    twice["customer"] = [f"c{n % 1500}" for n in range(3000)]
+    kept = []
+
+    def seen(strata, seed, person=None):
+        for learned, held in folds(strata, seed, person):
+            kept.append((set(person.iloc[learned]), set(person.iloc[held])))
+            yield learned, held
+
+    monkeypatch.setattr(uplift, "folds", seen)
+    report = uplift.reported("u", twice, replace(asked(), id="customer"), "arm", None, lambda seed: forest(seed))
+    assert "customer" not in report["features"] and report["left_out"]["customer"] == "the id"
+    assert len(kept) == 5 and not any(learned & held for learned, held in kept)
+    assert set.union(*(held for _, held in kept)) == set(range(1500))
+
+
+def test_an_experiment_that_nothing_can_be_learned_from_is_refused_in_words():
+    frame = experiment(0.3, 1500)
+    bare = uplift.reported("u", frame[["arm", "bought"]].assign(country="GB"), asked(), "arm", None, churn.estimator)
+    assert bare["status"] == "refused" and bare["reasons"] == ["no column is left to learn from"]
+    assert bare["left_out"]["country"] == "constant"
+    mailed = frame["arm"] == "mail"
+    few = frame.assign(bought=np.where(mailed & (frame["bought"].cumsum() > 60), 0, frame["bought"]))
+    assert few["bought"].sum() > 100  # enough in all, and too few in one arm
+    with pytest.raises(LabelError, match=r"arm 'mail': \d\d positives and \d+ negatives: at least 100"):
+        uplift.reported("u", few, asked(), "arm", None, churn.estimator)
+    buyers = np.where(mailed & (frame["bought"] == 1), "one big household", frame.index.astype(str))
+    with pytest.raises(LabelError, match="arm 'mail': only 1 different people have one of the outcomes"):
+        uplift.reported("u", frame.assign(id=buyers), replace(asked(), id="id"), "arm", None, churn.estimator)
+
+
+def test_capacity_and_time_of_an_experiment_count(tmp_path, monkeypatch, capsys):
+    frame = experiment(0.0, 2000)
+    later, mailed = np.arange(2000) >= 1600, frame["arm"] == "mail"
+    frame["bought"] = np.where(later & mailed, 1, frame["bought"])  # the newest are moved, all others not
+    frame.assign(week=np.arange(2000) // 10).to_csv(tmp_path / "e.csv", index=False)
+    words = ["cdp", "model", "fit", "u", "--table", str(tmp_path / "e.csv"), "--label", "bought", "--treatment", "arm",
+             "--time", "week", "--capacity", "0.5", "--repeats", "1", "--json"]  # fmt: skip
+    monkeypatch.setattr(sys, "argv", words)
+    assert main() == 0
+    report = json.loads(capsys.readouterr().out)
+    assert report["uplift"]["mail"]["share"] == 0.5 and report["left_out"]["week"] == "the time"
+    newest = report["time_split"]
+    assert newest["test_rows"] == 400 and newest["effects"]["mail"]["low"] > 0.6
+    assert report["effects"]["mail"]["high"] < 0.4
 
 
 def forest(seed: int):

@@ -77,7 +77,7 @@ def plan_of(conf: Conf) -> Plan:
 
 
 def match(job: Job) -> dict | None:
-    """Write identity.matches, .models and .blocking. Returns the model (its row) where one was trained, else None."""
+    """Write identity.matches, .models and .blocking. Returns the model in use (its row), None where nothing matches."""
     lake, how = job.lake, job.conf.identity.matching
     plan = plan_of(job.conf)
     if not how.enabled or not plan.compared or not plan.blocked:
@@ -103,7 +103,7 @@ def match(job: Job) -> dict | None:
     found.keyed.unpersist()
     job.log(f"{lake.writes['identity.matches'].rows} links by model {plan.model_id}")
     if known:
-        return None
+        return model
     model |= {"partners": found.partners, "relatives": found.relatives}
     old = lake.read("identity.models").where(F.col("model_id") != plan.model_id)
     row = job.spark.createDataFrame([model], old.schema)
