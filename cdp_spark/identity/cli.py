@@ -169,7 +169,9 @@ def opened(root: str, conf_dir: str | None, env: str):
 
 def current_members(root: str, conf_dir: str | None, env: str):
     """(source, record_id, person_id) of the keys that are somebody's today, in pandas."""
-    members = opened(root, conf_dir, env)[0].read("identity.members").where("valid_to IS NULL")
+    from cdp_spark.identity.state import published
+
+    members = published(opened(root, conf_dir, env)[0], "identity.members").where("valid_to IS NULL")
     return members.select("source", "record_id", "person_id").toPandas()
 
 
