@@ -123,6 +123,22 @@ def refuse_older(job: Job, last: date) -> None:
         )
 
 
+def refuse_rewind(job: Job, last: date) -> None:
+    """Raises RunError where people of a later day than `last`, the last day to be run, are there.
+
+    The step `resolve` would leave the people of `last` as today's and forget what came after, but for its ledger.
+    """
+    row = job.lake.read("identity.runs").agg(F.max("as_of").alias("day")).first()
+    newest = row["day"] and row["day"] - timedelta(days=1)  # as_of is the midnight that ends a day
+    if newest and last < newest:
+        raise RunError(
+            f"people of {newest} are there already: a run of {last} would forget what came after it. Give a day from "
+            f"{newest} on, make every day anew by `cdp run --from-date {last} --to-date {newest} --to resolve`, or "
+            "take another lake",
+            2,
+        )
+
+
 def opened(conf_dir, env, lake, drops=None, exports=None) -> Job:
     """A job that only looks: for commands without a date. It stands at today, and needs no drops."""
     return jobs.start(conf_dir, env, datetime.now(UTC).date(), lake=lake, drops=drops or lake or ".", exports=exports)
@@ -166,6 +182,8 @@ def run_command(conf_dir, env, lake, drops, exports, text, from_date, to_date, f
             refuse_future(job, wanted[-1])
             if steps[-1].name == "publish":
                 refuse_older(job, wanted[-1])
+            if any(step.name == "resolve" for step in steps):
+                refuse_rewind(job, wanted[-1])
             finished(job, run_steps(job, steps, accept=accept))
     except ValueError as error:
         raise RunError(str(error), 2) from None
@@ -192,6 +210,8 @@ def main(run: Callable[[Job], None]) -> None:
         job = jobs.start(conf_dir, env, day(text), lake=lake, drops=drops, exports=exports, run_id=run_id)
         refuse_future(job, job.date)
         refuse_older(job, job.date)
+        if name == "resolve":
+            refuse_rewind(job, job.date)
         run_steps(job, named(name), hold=hold, accept=accept)
         if name == "publish":
             finished(job, of_run(marks(job), job.run_id))

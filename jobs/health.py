@@ -10,7 +10,7 @@ def run(job: Job) -> None:
     lake = job.lake
     edges, refused, members = (lake.read(f"identity.{name}") for name in ("edges", "violations", "members"))
     current = members.where("valid_to IS NULL").select("subject_key", "person_id")
-    lake.write("identity.evidence", evidence(person_links(edges, refused, current)))
+    lake.write("identity.evidence", evidence(person_links(edges, refused, current, lake.read("identity.matches"))))
     why, told = lake.read("identity.evidence"), lake.read("identity.changes")
     found = health(members, edges, refused, told, why, lake.read("silver.identifiers"), job.as_of)
     lake.write("identity.health", found, on=job.as_of)

@@ -7,7 +7,7 @@ from cdp_spark.runner import main
 
 
 def run(job: Job) -> None:
-    if changed := refuse_unplanned(job.lake, job.conf.identity):
+    if changed := refuse_unplanned(job.lake, job.conf):
         job.warn(changed)
     resolve(job)
 

@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 
 from cdp_spark.config.load import load
 from cdp_spark.governance.publish import OWN, table_names
+from cdp_spark.identity.state import PINNED
 from cdp_spark.job import Job
 from cdp_spark.lake import Lake
 from tests.conftest import ROOT
@@ -59,3 +60,11 @@ def environment(**more: str) -> dict[str, str]:
     """Of a process that runs the project as it lies here, for a short while."""
     own = {"PYSPARK_PYTHON": sys.executable, "SPARK_LOCAL_IP": "127.0.0.1", "PYTHONPATH": str(ROOT)}
     return os.environ | own | {"PATH": f"{BIN}{os.pathsep}{os.environ['PATH']}"} | more
+
+
+def resolved_as_it_stands(lake: Lake, as_of: date) -> None:
+    """The row that the step `resolve` leaves last: identity's tables as they stand are those of a complete run."""
+    versions = {f"identity.{name}": lake.version(f"identity.{name}") for name in PINNED}
+    row = (as_of, lake.run_id, PUNCTUAL.replace(tzinfo=None), "rules", versions, {"incremental": 0})
+    frame = lake.spark.createDataFrame([row], lake.read("identity.runs").schema)
+    lake.write("identity.runs", frame, on=as_of)

@@ -13,6 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from cdp_spark.identity.evaluate import TruthError, ceiling, evaluate, read_labels
+from tests.lakes import resolved_as_it_stands
 
 LABELS = st.lists(st.tuples(st.none() | st.integers(0, 4), st.integers(0, 4)), min_size=1, max_size=25)
 
@@ -118,6 +119,7 @@ def test_command_judges_the_current_members(lake, tmp_path):
     rows = [(f"{s}|{r}", s, r, p, day if until is None else date(2025, 1, 1), until) for s, r, p, until in rows]
     ddl = "subject_key string, source string, record_id string, person_id string, valid_from date, valid_to date"
     lake.write("identity.members", lake.spark.createDataFrame(rows, ddl))
+    resolved_as_it_stands(lake, day)
     truth = tmp_path / "truth.csv"
     truth.write_text("source,record_id,entity_id\ns,1,a\ns,2,a\ns,3,b\n")
     done = CliRunner().invoke(identity, ["evaluate", "--lake", lake.root, "--truth", str(truth), "--json"])

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import random
-from datetime import date
+from dataclasses import replace
+from datetime import date, datetime
 
 import networkx
 import pandas as pd
@@ -11,12 +12,13 @@ import pytest
 from click.testing import CliRunner
 from pyspark.sql import functions as F
 
-from cdp_spark.identity import cli
+from cdp_spark.identity import cli, tree
 from cdp_spark.identity.ask import AskError, explained
 from cdp_spark.identity.explain import evidence, person_links, tree_and_bridges
 from cdp_spark.identity.health import health
 from cdp_spark.identity.page import page
 from cdp_spark.identity.past import UnknownIdError
+from tests.lakes import resolved_as_it_stands
 from tests.tables import table
 
 DAY = date(2026, 1, 31)
@@ -73,8 +75,10 @@ def filled(spark, lake):
     lake.write("identity.members", members)
     for day in (date(2026, 1, 1), DAY):
         lake.write("identity.changes", told.where(f"effective_at = '{day}'"), on=day)
+    resolved_as_it_stands(lake, DAY)
     current = members.where("valid_to IS NULL").select("subject_key", "person_id")
-    lake.write("identity.evidence", evidence(person_links(edges, refused, current), buckets=2))
+    nothing = lake.read("identity.matches")
+    lake.write("identity.evidence", evidence(person_links(edges, refused, current, nothing), buckets=2))
     seen = edges.selectExpr("subject_key", "namespace", "value")
     why = lake.read("identity.evidence")
     lake.write("identity.health", health(members, edges, refused, told, why, seen, DAY), on=DAY)
@@ -158,24 +162,54 @@ def test_a_match_is_a_link_and_one_to_another_person_is_none(spark):
     edges = keyed(spark, EDGES).limit(0)
     seen = [("a|1", "a|2", "name"), ("a|1", "a|3", "name")]
     rows = spark.createDataFrame(seen, "subject_key string, other_key string, rule string")
-    fill = {c: F.lit(None).cast("timestamp") for c in ("first_seen", "last_seen")} | {"score": F.lit(9.0)}
+    fill = {c: F.lit(None).cast("timestamp") for c in ("first_seen", "last_seen")} | {"score": F.lit(5.0)}
     fill |= {"namespace": F.lit("match"), "value": F.col("other_key"), "priority": F.lit(60)}
     rows = edges.unionByName(rows.withColumns(fill | {"src": F.lit(1).cast("bigint"), "dst": F.lit(2).cast("bigint")}))
     members = spark.createDataFrame([("a|1", "p"), ("a|2", "p"), ("a|3", "q")], "subject_key string, person_id string")
-    found = evidence(person_links(rows, table(spark, REFUSED).limit(0), members), buckets=1).collect()
-    assert [(row.other_key, row.rule, row.bridge) for row in found] == [("a|2", "name", True)]
+    since = "subject_key_a string, subject_key_b string, first_seen timestamp"
+    matches = spark.createDataFrame([("a|2", "a|1", datetime(2026, 1, 5, 12))], since)
+    refused = table(spark, REFUSED).limit(0)
+    found = evidence(person_links(rows, refused, members, matches), buckets=1).toPandas()
+    assert found[["other_key", "rule", "bridge"]].values.tolist() == [["a|2", "name", True]]
+    told = tree.text(tree.lines(found, ["a|1", "a|2"], show=False))
+    assert "since 2026-01-05 12:00, match: name, score 5.0 bits, probability 0.9697, BRIDGE" in told
+
+
+def test_readers_see_no_half_finished_run(filled):
+    """The process died after it had written members: its people are nobody's until a run is complete."""
+    before = explained(filled, "crm|1")
+    dying = replace(filled, step="resolve", run_id="dying")
+    dying.write("identity.members", filled.read("identity.members").withColumn("person_id", F.lit("pX")))
+    after = explained(filled, "crm|1")
+    assert (after.person_id, after.keys) == (before.person_id, before.keys) == ("pA", before.keys)
+    with pytest.raises(UnknownIdError):
+        explained(filled, "pX")
+
+
+OUTLIERS = {  # namespace: values on one record, records of the shared ones, the suspected of them
+    "many": (200, [8], [8]),
+    "few": (50, [30], [30]),  # with so few values the largest of them is the 99th percentile itself
+    "two": (50, [30, 28, 4], [30, 28]),  # nor do two outliers hide each other
+    "five": (150, [40] * 5, [40] * 5),
+    "family": (3, [5], []),
+    "alone": (0, [30, 31], []),  # nothing tells what is usual
+}
 
 
 def test_a_value_on_unusually_many_records_is_told_by_its_hash(spark):
     empty = [table(spark, text.strip().splitlines()[0]) for text in (MEMBERS, REFUSED, CHANGES)]
-    pairs = [(f"s|{n}", "email", f"{n}@x.org") for n in range(200)] + [
-        (f"s|{n}", "email", "info@x.org") for n in range(8)
-    ]
+    pairs = [(f"s|{n}", name, f"{n}@x.org") for name, (single, _, _) in OUTLIERS.items() for n in range(single)]
+    for name, (_, shared, _) in OUTLIERS.items():
+        pairs += [(f"s|{n}", name, f"info{k}@x.org") for k, many in enumerate(shared) for n in range(many)]
     edges = spark.createDataFrame(pairs, "subject_key string, namespace string, value string")
     edges = edges.withColumn("other_key", F.lit(None).cast("string"))
     none = spark.createDataFrame([], "namespace string, bridge boolean")
     rows = health(empty[0], edges, empty[1], empty[2], none, edges, DAY).where("metric = 'suspect_value'").collect()
-    assert [row.value for row in rows] == [8] and "info" not in rows[0].member
+    found = {name: [] for name in OUTLIERS}
+    for row in sorted(rows, key=lambda row: -row.value):
+        found[row.member.partition(":")[0]].append(row.value)
+    assert found == {name: suspected for name, (_, _, suspected) in OUTLIERS.items()}
+    assert not any("info" in row.member for row in rows)
 
 
 def test_the_page_holds_many_runs():

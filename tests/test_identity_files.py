@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 
 import pandas as pd
@@ -10,6 +11,7 @@ from click.testing import CliRunner
 
 from cdp_spark.config.load import ConfError
 from cdp_spark.identity.cli import identity
+from cdp_spark.identity.plan import BeyondError
 from cdp_spark.runner import RunError
 from tests.people import register
 
@@ -96,6 +98,16 @@ def test_people_and_firms_of_three_files_are_found_in_one_command(spark, folder)
     told = asked(folder, "blocking", "--truth", f"{folder}/truth.csv")
     share = re.search(r"all rules together.* ([\d.]+)$", told.output, re.MULTILINE)
     assert told.exit_code == 0 and float(share[1]) >= 0.95
+    # an older day would forget these people, a stricter matching part some of them: the one is refused, the other told
+    older = asked(folder, "run", "--in", f"{folder}/files", "--date", "2026-01-30")
+    assert isinstance(older.exception, RunError) and "people of 2026-01-31 are there" in str(older.exception)
+    ahead = asked(folder, "run", "--in", f"{folder}/files", "--date", "2099-01-31")
+    assert isinstance(ahead.exception, RunError) and "yet to come" in str(ahead.exception)
+    (folder / "conf" / "identity.yml").write_text("matching: {enabled: true, min_probability: 0.9999999999}\n")
+    told = asked(folder, "plan")
+    assert isinstance(told.exception, BeyondError) and "people split" in str(told.exception)
+    plan = json.loads(told.output)
+    assert 0 < plan["matches"]["after"] < plan["matches"]["before"] and plan["people"]["merged"] == 0
 
 
 def test_mistakes_in_the_folder_are_told_before_anything_runs(folder):

@@ -216,7 +216,7 @@ def test_a_crash_between_tables_publishes_nothing_and_a_rerun_heals(spark, conf,
     land(("crm|1", "email", "x@example.com"), ("crm|2", "email", "y@example.com"))
     one = job("one")
     step.resolve(one)
-    assert base_of(one.lake, conf.identity) is not None
+    assert base_of(one.lake, conf) is not None
     before = sorted(map(str, published(one.lake, "identity.members").collect()))
     land(("crm|1", "email", "x@example.com"), ("crm|2", "email", "x@example.com"))
     broken, write = job("broken"), Lake.write
@@ -231,9 +231,45 @@ def test_a_crash_between_tables_publishes_nothing_and_a_rerun_heals(spark, conf,
         step.resolve(broken)
     monkeypatch.undo()
     assert sorted(map(str, published(one.lake, "identity.members").collect())) == before
-    assert last_run(one.lake)["run_id"] == "one" and base_of(one.lake, conf.identity) is None
+    assert last_run(one.lake)["run_id"] == "one" and base_of(one.lake, conf) is None
     again = job("again")
     step.resolve(again)
-    assert last_run(again.lake)["run_id"] == "again" and base_of(again.lake, conf.identity) is not None
+    assert last_run(again.lake)["run_id"] == "again" and base_of(again.lake, conf) is not None
     current = published(again.lake, "identity.members").where("valid_to IS NULL")
     assert current.count() == 2 and current.select("person_id").distinct().count() == 1
+
+
+PLAIN = Identity.model_validate(
+    {"identifiers": {"email": {}, "device": {}, "user_id": {"priority": 1, "limit": "1 ever"}}}
+)
+
+
+def hubs_of(found) -> set[str]:
+    return {row.value for row in found.violations.where("code = 'hub_limit'").collect()}
+
+
+def test_records_that_all_say_the_same_are_one_person_up_to_the_hub_limit(spark):
+    few, many = ([(f"s|{n}", "email", "x@a.org") for n in range(size)] for size in (30, 101))
+    one, two = people(spark, few, [], [], ONE, PLAIN), people(spark, many, [], [], ONE, PLAIN)
+    assert one.now.select("person_id").distinct().count() == 1 and hubs_of(one) == set()
+    assert two.now.select("person_id").distinct().count() == 101 and hubs_of(two) == {"x@a.org"}
+
+
+def test_a_value_on_half_of_all_records_and_a_family_device_merge_nobody(spark):
+    rows = [(f"s|{n}", "email", "shop@a.org" if n % 2 else f"{n}@a.org") for n in range(80)]
+    rows += [(f"s|{n}", "user_id", f"u{n}") for n in range(4)] + [(f"s|{n}", "device", "tablet", 2) for n in range(4)]
+    found = people(spark, rows, [], [], ONE, PLAIN)
+    assert hubs_of(found) == {"shop@a.org"}
+    assert found.now.select("person_id").distinct().count() == 80
+
+
+@pytest.mark.parametrize(("usual", "hubs"), [(1, {"shop@a.org"}), (6, set())])
+def test_a_hub_is_what_is_rare_among_the_values_of_its_kind(spark, usual, hubs):
+    """Fifty records with one e-mail, 1 % of all: a placeholder where others have one, a guest where others have six."""
+    rows = [(f"s|{n}", "email", f"{n // usual}@a.org") for n in range(4950)]
+    rows += [(f"t|{n}", "email", "shop@a.org") for n in range(50)]
+    found = people(spark, rows, [], [], ONE, PLAIN)
+    assert hubs_of(found) == hubs
+    said = PLAIN.model_copy(update={"max_records": 49})  # what conf says holds, whatever the data make likely
+    assert hubs_of(people(spark, rows[-51:], [], [], ONE, said)) == {"shop@a.org"}
+    assert hubs_of(people(spark, rows, [], [], ONE, said.model_copy(update={"max_records": 50}))) == set()

@@ -2,13 +2,31 @@
 
 from __future__ import annotations
 
+import json
+from datetime import UTC, date, datetime
+
 import pytest
+from click.testing import CliRunner
+from pyspark.sql import functions as F
 
 from cdp_spark.config.identity import Plan
 from cdp_spark.config.source import Identity
-from cdp_spark.identity.plan import audiences_changed, beyond, consent_conflicts, moves, people_changed
+from cdp_spark.identity import cli
+from cdp_spark.identity.plan import (
+    BeyondError,
+    PlanError,
+    audiences_changed,
+    beyond,
+    consent_conflicts,
+    moves,
+    people_changed,
+)
 from cdp_spark.identity.state import rules_hash
+from cdp_spark.job import Job
+from cdp_spark.lake import Lake
+from jobs import resolve
 from tests.tables import table
+from tests.test_identity import identifiers
 
 BEFORE = """
     subject_key string | person_id string
@@ -86,11 +104,104 @@ def test_a_plan_beyond_a_threshold_says_which(change, told):
     assert found == [] if told is None else len(found) == 1 and told in found[0]
 
 
-def test_only_what_decides_who_is_who_is_a_change_of_rules():
-    rules = Identity.model_validate({"identifiers": {"email": {"limit": "5 annually"}}})
-    how = rules.model_copy(update={"engine": "scipy", "incremental": "never", "plan": Plan(required=True)})
-    assert rules_hash(rules) == rules_hash(how)
-    assert rules_hash(rules) != rules_hash(rules.model_copy(update={"max_records": 7}))
+def deployment(conf, **said):
+    """The shipped deployment with rules of its own."""
+    return conf.model_copy(update={"identity": Identity.model_validate(said), "purposes": {}})
+
+
+def test_only_what_decides_who_is_who_is_a_change_of_rules(conf):
+    rules = {"identifiers": {"email": {"limit": "5 annually"}}}
+    one = rules_hash(deployment(conf, **rules))
+    assert one == rules_hash(deployment(conf, **rules, engine="scipy", incremental="never", plan={"required": True}))
+    assert one != rules_hash(deployment(conf, **rules, max_records=7))
+    assert one == rules_hash(deployment(conf, **rules, matching={"min_probability": 0.99}))  # it is off
+
+
+@pytest.mark.parametrize(
+    "said", [{"min_probability": 0.99}, {"training": 2}, {"max_block": 9}, {"fields": {"tier": "code"}}]
+)
+def test_what_decides_of_matching_is_a_rule(conf, said):
+    one, off = deployment(conf, matching={"enabled": True}), deployment(conf)
+    assert rules_hash(one) not in (rules_hash(off), rules_hash(deployment(conf, matching={"enabled": True} | said)))
+
+
+def test_another_mapped_column_is_another_rule(conf):
+    one = deployment(conf, matching={"enabled": True})
+    crm = one.sources["crm"]
+    more = crm.model_copy(update={"columns": crm.columns | {"national_id": "id_card"}})
+    two = one.model_copy(update={"sources": one.sources | {"crm": more}})
+    assert rules_hash(one) != rules_hash(two)
+    later = deployment(conf, matching={"enabled": True, "sample_records": 500})  # of use to the next training only
+    assert rules_hash(one) == rules_hash(later)
+
+
+ANYTHING = {"required": True, "max_merged_share": 1, "max_split_share": 1}
+LANDED = [
+    ("crm|1", "email", "x@a.org"),
+    ("crm|2", "email", "x@a.org"),
+    ("crm|3", "phone", "7"),
+    ("crm|4", "phone", "7"),
+]
+
+
+class Place:
+    """A lake with LANDED on which deployments run and plan."""
+
+    def __init__(self, spark, conf, root):
+        self.spark, self.root, self.tables = spark, str(root), conf.tables
+        seen = identifiers(spark, *LANDED).withColumn("source", F.lit("crm"))
+        seen = seen.withColumn("record_id", F.substring("subject_key", 5, 9))
+        self.lake("land").write("silver.identifiers", seen.withColumn("sightings", F.lit(1).cast("bigint")))
+
+    def lake(self, run_id: str, step: str = "resolve") -> Lake:
+        return Lake(self.spark, self.root, self.tables, run_id=run_id, step=step)
+
+    def run(self, day: int, conf) -> dict[str, str]:
+        """{record: person} after the step `resolve` of that day."""
+        at, run_id = datetime(2026, 1, day + 1, tzinfo=UTC), f"run-{day}"
+        resolve.run(Job(self.spark, self.lake(run_id), conf, "", "", date(2026, 1, day), at, run_id, "", ""))
+        rows = self.lake("look").read("identity.members").where("valid_to IS NULL").collect()
+        return {row.record_id: row.person_id for row in rows}
+
+
+@pytest.mark.slow
+def test_other_rules_need_a_plan_and_so_does_their_undoing(spark, conf, tmp_path, monkeypatch):
+    place = Place(spark, conf, tmp_path / "lake")
+    email = {"identifiers": {"email": {}, "phone": {"link": False}}}
+    both = {"identifiers": {"email": {}, "phone": {}}}
+    old, new = deployment(conf, **email, plan=ANYTHING), deployment(conf, **both, plan=ANYTHING)
+    timid = deployment(conf, **both, plan={"required": True})
+
+    def planned(conf):
+        monkeypatch.setattr(cli, "opened", lambda *_: (place.lake("plan"), conf))
+        return CliRunner().invoke(cli.identity, ["plan", "--conf", "c", "--lake", "l"])
+
+    first = place.run(1, old)
+    assert first["1"] == first["2"] and len(set(first.values())) == 3
+    with pytest.raises(PlanError, match="no plan stands for them: run `cdp identity plan`"):
+        place.run(2, new)
+    assert isinstance(planned(timid).exception, BeyondError)
+    with pytest.raises(PlanError, match="beyond the thresholds"):
+        place.run(2, timid)
+    told = json.loads(planned(new).output)
+    assert told["beyond"] == [] and told["people"] == {"before": 3, "after": 2, "kept": 1, "merged": 1, "split": 0}
+    assert place.run(2, old) == first
+    with pytest.raises(PlanError, match="older than the people"):
+        place.run(3, new)
+    busy = tmp_path / "lake" / "_cdp" / "checkpoints"
+    busy.mkdir(parents=True)
+    assert planned(new).exit_code == 0 and busy.is_dir()  # a run may be at work in there
+    assert not list((tmp_path / "lake" / "_cdp" / "plan-checkpoints").iterdir())
+    merged = place.run(3, new)
+    assert merged["3"] == merged["4"]
+    with pytest.raises(PlanError, match="older than the people|no plan"):
+        place.run(4, old)
+    assert planned(old).exit_code == 0
+    assert place.run(4, old) == first
+    ledger = place.lake("look").read("identity.changes").where("effective_at > '2026-01-02'").collect()
+    lost, name = ({first["3"], first["4"]} - {merged["3"]}).pop(), merged["3"]
+    told = {(row.change, row.person_id, row.previous_person_id, row.effective_at.day) for row in ledger}
+    assert told == {("merged", name, lost, 4), ("reactivated", lost, None, 5), ("split", lost, name, 5)}
 
 
 def test_unique_is_a_limit_of_one_for_ever():

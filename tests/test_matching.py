@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import unicodedata
 from itertools import combinations
 
 import numpy as np
@@ -14,16 +15,19 @@ from hypothesis import strategies as st
 
 from cdp_spark.config.load import ConfError, load
 from cdp_spark.config.matching import Matching
-from cdp_spark.identity.matching import blocking, records
+from cdp_spark.identity.incremental import Base
+from cdp_spark.identity.matching import blocking, counted, records
 from cdp_spark.identity.matching.cluster import MOST_BITS, grouped, kept
 from cdp_spark.identity.matching.comparisons import comparisons
-from cdp_spark.identity.matching.match import Plan, matched, within
+from cdp_spark.identity.matching.links import Plan, matched, within
 from cdp_spark.identity.matching.nicknames import roots
 from cdp_spark.identity.matching.score import least_own, mixture
 from cdp_spark.identity.matching.train import trained
 from tests.conftest import ROOT
 from tests.people import CONTACTS, register, survey
 from tests.tables import table
+from tests.test_identity_people import ONE, RULES, TWO
+from tests.test_identity_people import people as resolve
 
 CUSTOMER = """
 kind first_name middle_name last_name full_name company national_id account_number birth_date birth_text
@@ -45,8 +49,12 @@ def found_in(spark, people: pd.DataFrame, distinct: tuple[str, ...] = (), **sett
     rows = records.prepared(customers(spark, people), {}).localCheckpoint()
     plan = Plan(comparisons(columns, {}), blocking.rules(columns, {}), "model")
     fitted = trained(rows.drop("event_time").toPandas(), plan.compared, seed=1, max_pairs=2e5)
-    model = {"settings": json.dumps(fitted), "partners": None, "relatives": None}
-    return matched(rows, plan, model, Matching(enabled=True, **settings), distinct)
+    return matched(rows, plan, new_model(fitted), Matching(enabled=True, **settings), distinct)
+
+
+def new_model(fitted: dict) -> dict:
+    """As a run has it that has just trained: nothing is counted yet."""
+    return {"settings": json.dumps(fitted)} | dict.fromkeys(("partners", "relatives", "counted"))
 
 
 def ends(found) -> set[tuple[str, str]]:
@@ -89,6 +97,63 @@ def test_families_are_kept_apart_and_movers_found(spark):
     precision, recall = measured(ends(found), truth)
     assert precision >= 0.97 and recall >= 0.9
     assert found.relatives > 1  # the file's own households were seen
+
+
+@pytest.fixture(scope="module")
+def grown(spark):
+    """(links, links after one new record that a stranger brought, links of twice the file, the model as it stands)."""
+    people, _ = register(31, 110, 0.8, 2)
+    new = {"subject_key": "new|1", "first_name": "Zebedee", "last_name": "Quux", "birth_text": "19010203"}
+    stranger = people.tail(1).assign(national_id="1", **new)
+    columns = records.filled({name for name in people if name in CUSTOMER.split()}, {})
+    plan = Plan(comparisons(columns, {}), blocking.rules(columns, {}), "model")
+    more = people.assign(subject_key="more|" + people.index.astype(str))
+    files = [people, pd.concat([people, stranger]), pd.concat([people, more, stranger])]
+    model, found = None, []
+    for file in files:
+        rows = records.prepared(customers(spark, file), {}).localCheckpoint()
+        model = model or new_model(trained(rows.drop("event_time").toPandas(), plan.compared, seed=1, max_pairs=2e5))
+        one = matched(rows, plan, model, Matching(enabled=True), ())
+        model |= {"partners": one.partners, "relatives": one.relatives, "counted": counted.written(one.counted)}
+        found.append((one.links.localCheckpoint(), dict(model)))
+    return found
+
+
+def test_a_new_record_changes_no_score_of_others_until_the_file_has_doubled(grown):
+    scored = [{(row.a, row.b): row.score for row in links.collect()} for links, _ in grown]
+    assert len(scored[0]) > 20
+    assert {pair: score for pair, score in scored[1].items() if "new|1" not in pair} == scored[0]
+    assert grown[1][1] == grown[0][1]
+    assert grown[2][1]["counted"] != grown[1][1]["counted"] and scored[2].items() & scored[0].items() == set()
+
+
+def test_no_value_stands_in_a_model(grown):
+    people, _ = register(31, 110, 0.8, 2)
+    told = grown[0][1]["counted"].lower()
+    assert json.loads(told)["shares"]["family"]  # common ones are there, by their hashes
+    assert not [name for name in people["last_name"].dropna() if name.lower() in told]
+
+
+def test_a_new_record_leaves_a_run_with_matching_incremental(spark, grown):
+    keys = sorted({row[side] for row in grown[0][0].collect() for side in "ab"} | {f"alone|{n}" for n in range(20)})
+    rules = RULES.model_copy(update={"incremental": "auto", "match_min_score": None, "distinct_sources": ()})
+    links = [[(r.a, r.b, r.score, r.rule) for r in found.collect()] for found, _ in grown[:2]]
+    seen = [(key, "record", key) for key in keys]
+    one = resolve(spark, seen, links[0], [], ONE, rules)
+    base = Base(one.components, one.violations.localCheckpoint())
+    kept = {"members": one.members.localCheckpoint(), "known": one.anchors}
+    two = resolve(spark, [*seen, ("new|1", "record", "new|1")], links[1], [], TWO, rules, **kept, base=base)
+    assert two.work["incremental"] == 1 and two.work["touched_keys"] <= 3
+    assert one.work["keys"] == len(keys) > 60
+
+
+def test_what_was_counted_outlives_its_text(spark, grown):
+    text = grown[0][1]["counted"]
+    assert counted.written(counted.read(text)) == text and counted.read(None) is None
+    small, large = counted.Size(100, 0.0), counted.Size(201, 0.0)
+    known = counted.Counted(small, {}, {})
+    assert counted.holds(known, small._replace(records=200)) and not counted.holds(known, large)
+    assert not counted.holds(known._replace(size=large), small)
 
 
 def test_records_with_several_errors_are_found_and_empty_ones_stay_alone(spark):
@@ -146,6 +211,19 @@ def test_a_prepared_record_reads_alike_however_it_was_written(spark):
     assert rows[0].address == rows[1].address == "12 highst"
     assert rows[2].given_root == "william" and rows[2].birth == "19991332"
     assert rows[2].company == rows[3].company == "acme"
+
+
+def test_letters_and_their_marks_are_one_name_in_every_script(spark):
+    said = {"first_name": "Béla", "last_name": "Müller", "city": "Đồng Hới", "street": "Тверской бульвар"}
+    apart = {name: unicodedata.normalize("NFD", text) for name, text in said.items()}
+    hindi = {"first_name": "अनिल", "last_name": "शर्मा", "city": "दिल्ली"}
+    people = pd.DataFrame(
+        [said | {"subject_key": "s|1"}, apart | {"subject_key": "s|2"}, hindi | {"subject_key": "s|3"}]
+    )
+    rows = records.prepared(customers(spark, people), {}).orderBy("subject_key").collect()
+    one, two, three = (tuple(row[name] for name in ("given", "family", "city", "street")) for row in rows)
+    assert one == two == ("bela", "muller", "donghoi", "тверскойбульвар")
+    assert three == ("अनिल", "शर्मा", "दिल्ली", None)
 
 
 def test_dates_of_all_notations_become_one_text(spark):

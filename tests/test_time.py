@@ -8,15 +8,17 @@ from types import SimpleNamespace
 
 import click
 import pytest
+from click.testing import CliRunner
 
+from cdp_spark import runner
 from cdp_spark.governance import gates
 from cdp_spark.governance.publish import publication
 from cdp_spark.marks import unfit, warnings
 from cdp_spark.pipeline import Step, between
-from cdp_spark.runner import RunError, days, refuse_older, run_steps
+from cdp_spark.runner import RunError, days, refuse_older, refuse_rewind, run_steps
 from cdp_spark.watch import look, new_sources
 from tests.drops import DAY1, DAY2, write
-from tests.lakes import contents, job_on
+from tests.lakes import contents, job_on, resolved_as_it_stands
 
 ONE, TWO = date(2026, 1, 30), date(2026, 1, 31)
 STEPS = [step for step in between() if step.name in ("standardise", "resolve", "profile", "features", "kpis")]
@@ -95,6 +97,31 @@ def test_an_older_day_alone_is_refused(spark, tmp_path):
     refuse_older(job, TWO)
     with pytest.raises(RunError, match="--from-date 2026-01-30 --to-date 2026-01-31"):
         refuse_older(job, ONE)
+
+
+def test_a_day_before_those_whose_people_are_there_is_refused(spark, tmp_path, monkeypatch):
+    """`--to resolve` publishes nothing, and would all the same forget the people of every later day."""
+    job = job_on(spark, tmp_path / "lake", "", DAY1)
+    refuse_rewind(job, ONE)
+    resolved_as_it_stands(job.lake, date(2026, 2, 1))  # the midnight that ends the 31st
+    refuse_rewind(job, TWO)
+    done = []
+    monkeypatch.setattr(runner.jobs, "start", lambda *_, **__: job)
+    monkeypatch.setattr(runner, "run_steps", lambda *_, **__: done.append("steps") or [])
+    monkeypatch.setattr(runner, "finished", lambda *_: None)
+    place = ["--conf", "c", "--lake", "l", "--drops", "d"]
+
+    def run(*words: str):
+        return CliRunner().invoke(runner.run_command, [*place, *words]).exception
+
+    for words in (("--to", "resolve"), ("--from", "resolve", "--to", "profile")):
+        refused = run("--date", "2026-01-30", *words)
+        assert isinstance(refused, RunError) and "people of 2026-01-31 are there already" in str(refused)
+    assert done == []
+    assert run("--date", "2026-01-30", "--to", "standardise") is None  # touches nobody
+    assert run("--from-date", "2026-01-30", "--to-date", "2026-01-31", "--to", "resolve") is None  # every day anew
+    assert run("--date", "2026-01-31", "--to", "resolve") is None
+    assert done == ["steps"] * 4
 
 
 def test_gates_judge_shares_of_what_was_there(spark, tmp_path):

@@ -140,13 +140,13 @@ class Identity(Strict):
     identifiers: dict[Name, Identifier] = {}
     blocked_values: tuple[str, ...] = BLOCKED_VALUES
     blocked_patterns: tuple[str, ...] = BLOCKED_PATTERNS
-    max_records: int = Field(100, ge=2, description="of any namespace that says nothing else")
+    max_records: int | None = Field(None, ge=2, description="of any namespace; without it, what the data make likely")
     max_value_chars: int = Field(1_000, ge=10, description="a longer value is no identifier")
     distinct_sources: tuple[str, ...] = Field((), description="two records of such a source are never one person")
     matching: Matching = Matching()
     households: Households = Households()
     match_priority: int = Field(60, ge=1, description="of probabilistic links beside the identifiers' priorities")
-    match_min_score: float | None = Field(None, description="a weaker probabilistic link is refused")
+    match_min_score: float | None = Field(None, description="bits of log odds (5: 32 to 1); a weaker match is refused")
     exact_max_links: int = Field(500_000, ge=1, description="a component that breaks a limit is cut exactly up to here")
     incremental: Literal["auto", "always", "never"] = "auto"
     engine: Literal["auto", "graphframes", "scipy"] = "auto"

@@ -9,6 +9,7 @@ from pyspark.sql import functions as F
 
 from cdp_spark.identity.explain import path
 from cdp_spark.identity.past import resolve_id
+from cdp_spark.identity.state import published
 from cdp_spark.lake import Lake
 
 MAX_LINKS = 5_000  # of one person: more is nothing that anybody reads
@@ -42,7 +43,7 @@ def explained(lake: Lake, one: str, two: str | None = None) -> Explained:
         if other != person:
             raise AskError(f"the two are two people: {person} and {other}; no path of evidence joins them")
         told += more
-    members = lake.read("identity.members").where("valid_to IS NULL")
+    members = published(lake, "identity.members").where("valid_to IS NULL")
     keys = [r.subject_key for r in members.where(F.col("person_id") == person).orderBy("subject_key").collect()]
     mine = lake.read("identity.evidence").where(F.col("person_id") == person).limit(MAX_LINKS + 1).toPandas()
     if len(mine) > MAX_LINKS:
@@ -59,12 +60,13 @@ def person_of(lake: Lake, asked: str) -> tuple[str, list[str]]:
 
     Raises AskError where it is several people today, UnknownIdError where it is nobody.
     """
-    members = lake.read("identity.members").where("valid_to IS NULL")
+    every = published(lake, "identity.members")
+    members = every.where("valid_to IS NULL")
     meant = F.col("person_id").eqNullSafe(asked) | F.col("subject_key").eqNullSafe(asked)
     found = members.where(meant).select("person_id").first()
     if found:
         return found["person_id"], []
-    now = resolve_id(lake.read("identity.members"), asked)
+    now = resolve_id(every, asked)
     if len(now) > 1:
         raise AskError(
             f"the records of this person were parted later: it is {', '.join(now)} today; ask for one of them"

@@ -55,7 +55,7 @@ def run_files(ctx, conf_dir, drops, lake, env, text, truth) -> None:
     from cdp_spark import job as jobs
     from cdp_spark.cli import day
     from cdp_spark.pipeline import between
-    from cdp_spark.runner import finished, run_steps
+    from cdp_spark.runner import finished, refuse_future, refuse_rewind, run_steps
 
     when = day(text) if text else datetime.now(UTC).date()
     if "://" not in drops and not (Path(drops).is_dir() and any(Path(drops).iterdir())):
@@ -65,6 +65,8 @@ def run_files(ctx, conf_dir, drops, lake, env, text, truth) -> None:
     if truth and "://" not in truth and not Path(truth).is_file():
         raise click.ClickException(f"--truth {truth}: no such file; expected CSV or Parquet with record_id, entity_id")
     job = jobs.start(conf_dir, env, when, lake=lake, drops=drops)
+    refuse_future(job, when)
+    refuse_rewind(job, when)
     finished(job, run_steps(job, between("ingest", "resolve")))
     if truth:
         ctx.invoke(evaluate, root=lake, truth=truth, conf_dir=conf_dir, env=env, as_json=False)
@@ -168,7 +170,9 @@ def opened(root: str, conf_dir: str | None, env: str):
 
 def current_members(root: str, conf_dir: str | None, env: str):
     """(source, record_id, person_id) of the keys that are somebody's today, in pandas."""
-    members = opened(root, conf_dir, env)[0].read("identity.members").where("valid_to IS NULL")
+    from cdp_spark.identity.state import published
+
+    members = published(opened(root, conf_dir, env)[0], "identity.members").where("valid_to IS NULL")
     return members.select("source", "record_id", "person_id").toPandas()
 
 

@@ -9,33 +9,43 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.window import Window
 
-COLUMNS = ("person_id", "subject_key", "namespace", "value", "other_key", "rule", "priority", "first_seen", "bridge")
-EVIDENCE = (
-    "person_id string, subject_key string, namespace string, value string, other_key string, rule string, "
-    "priority int, first_seen timestamp, bridge boolean"
-)
-ORDER = ["person_id", "priority", "first_seen", "namespace", "value", "subject_key", "other_key"]
+from cdp_spark.identity.pairs import MATCH
+
+LINK = "person_id string, subject_key string, namespace string, value string, other_key string, rule string, "
+EVIDENCE = LINK + "priority int, score double, first_seen timestamp, bridge boolean"
+COLUMNS = tuple(column.split()[0] for column in EVIDENCE.split(", "))
+ORDER = ["person_id", "priority", "strength", "first_seen", "namespace", "value", "subject_key", "other_key"]
 
 
-def person_links(edges: DataFrame, refused: DataFrame, members: DataFrame) -> DataFrame:
+def person_links(edges: DataFrame, refused: DataFrame, members: DataFrame, matches: DataFrame) -> DataFrame:
     """Links between the records of each person: EVIDENCE without `bridge`.
 
-    edges: identity.edges.  refused: identity.violations.  members: (subject_key, person_id) now. Values that one record
-    of the person carries hold nothing together and are left out; so are refused links, and those to another person.
+    edges: identity.edges.  refused: identity.violations.  members: (subject_key, person_id) now.  matches:
+    identity.matches, which know since when. Values that one record of the person carries hold nothing together and are
+    left out; so are refused links, and those to another person.
     """
     key = ["subject_key", "namespace", "value"]
     used = edges.join(refused.select(*key).distinct(), key, "left_anti").join(members, "subject_key")
     carriers = F.count(F.lit(1)).over(Window.partitionBy("person_id", "namespace", "value"))
     values = used.where("other_key IS NULL").withColumn("n", carriers).where("n > 1")
     other = members.select(F.col("subject_key").alias("other_key"), F.col("person_id").alias("other"))
-    pairs = used.join(other, "other_key").where("person_id = other")
+    pairs = _with_time(used.join(other, "other_key").where("person_id = other"), matches)
     return values.select(*COLUMNS[:-1]).unionByName(pairs.select(*COLUMNS[:-1]))
+
+
+def _with_time(pairs: DataFrame, matches: DataFrame) -> DataFrame:
+    """`pairs` with first_seen of matches. The graph does without it: a record's newer version would move its links."""
+    low, high = F.least("subject_key_a", "subject_key_b"), F.greatest("subject_key_a", "subject_key_b")
+    times = matches.groupBy(low.alias("subject_key"), high.alias("other_key")).agg(F.min("first_seen").alias("since"))
+    times = times.withColumn("namespace", F.lit(MATCH))
+    found = pairs.join(times, ["subject_key", "other_key", "namespace"], "left")
+    return found.withColumn("first_seen", F.coalesce("first_seen", "since"))
 
 
 def evidence(links: DataFrame, buckets: int = 32) -> DataFrame:
     """One row per link of each person's spanning tree; `bridge`: without this link the person falls apart.
 
-    The tree takes links by trust (priority, then first seen, then names), so that the path between two records is the
+    The tree takes links by trust (priority, score, first seen, names), so that the path between two records is the
     most trusted one. People are worked through many at a time, as a call for each costs more than its work.
     """
     bucket = F.pmod(F.xxhash64("person_id"), F.lit(buckets))
@@ -43,7 +53,8 @@ def evidence(links: DataFrame, buckets: int = 32) -> DataFrame:
 
 
 def _trees(rows: pd.DataFrame) -> pd.DataFrame:
-    rows = rows.sort_values(ORDER, kind="stable", ignore_index=True)
+    strength = -rows["score"].astype(float).fillna(float("inf"))  # exact links before any score, as in the graph
+    rows = rows.assign(strength=strength).sort_values(ORDER, kind="stable", ignore_index=True)
     in_tree, bridge = tree_and_bridges(list(ends(rows)))
     return rows.assign(bridge=bridge)[in_tree][list(COLUMNS)]
 

@@ -9,8 +9,10 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.window import Window
 
+from cdp_spark.identity.guards import usual
+
 PERCENTILES = {"p50": 0.5, "p75": 0.75, "p90": 0.9, "p95": 0.95, "p99": 0.99, "p99.9": 0.999}
-OUTLIER_TIMES = 5  # a value on five times as many records as the 99th percentile of its namespace is suspected
+OUTLIER_TIMES = 5  # a value on five times as many records as is usual in its namespace is suspected
 OUTLIER_LEAST = 5  # a family shares a value, an outlier is more
 OUTLIERS = 20  # told a namespace: a list to act on
 
@@ -114,8 +116,8 @@ def _hubs(violations: DataFrame) -> DataFrame:
 def _outliers(edges: DataFrame) -> DataFrame:
     """Values that link unusually many records and are below their limit: to be looked at, perhaps blocked."""
     degrees = edges.where("other_key IS NULL").groupBy("namespace", "value").agg(F.count(F.lit(1)).alias("n"))
-    usual = degrees.groupBy("namespace").agg(F.percentile_approx("n", 0.99).alias("usual"))
-    many = degrees.join(F.broadcast(usual), "namespace").where(F.col("n") > F.col("usual") * OUTLIER_TIMES)
+    normal = degrees.groupBy("namespace").agg(usual("n").alias("usual"))
+    many = degrees.join(F.broadcast(normal), "namespace").where(F.col("n") > F.col("usual") * OUTLIER_TIMES)
     hashed = F.substring(F.sha2(F.concat_ws("|", "namespace", "value"), 256), 1, 16)
     first = Window.partitionBy("namespace").orderBy(F.desc("n"), hashed)
     top = (

@@ -12,18 +12,19 @@ from pyspark.sql.window import Window
 from cdp_spark.config.households import HouseholdRule
 from cdp_spark.config.source import Identity
 from cdp_spark.identity.components import components
+from cdp_spark.silver.normalise import composed
 
 SHARED = "person_id string, rank int, rule string, value string"
 COLUMNS = ("household_id", "person_id", "rule", "valid_from", "valid_to")
 
 
 def plain(col: Column) -> Column:
-    """Letters and digits in lower case, street words shortened: '12, High Street' and '12 high st.' are one."""
-    text = F.regexp_replace(F.lower(F.trim(col.cast("string"))), "(straße|strasse|str\\.)", "str")
+    """Letters, their marks and digits in lower case, street words shortened: '12, High Street' is '12 high st.'."""
+    text = F.regexp_replace(F.lower(F.trim(composed(col.cast("string")))), "(straße|strasse|str\\.)", "str")
     text = F.regexp_replace(text, r"\b(street|str|st)\.?$", "st")
     for word, short in (("road", "rd"), ("avenue", "ave"), ("lane", "ln")):
         text = F.regexp_replace(text, rf"\b{word}\.?$", short)
-    text = F.regexp_replace(text, r"[^\p{L}\p{N}]+", "")
+    text = F.regexp_replace(text, r"[^\p{L}\p{M}\p{N}]+", "")
     return F.when(text != "", text)
 
 

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import json
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
+from uuid import uuid4
 
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from cdp_spark.config.identity import Plan
 from cdp_spark.config.models import Conf
-from cdp_spark.config.source import Identity
 from cdp_spark.governance.consent import consent_state
+from cdp_spark.identity.matching.match import made, plan_of, possible
 from cdp_spark.identity.people import resolved
 from cdp_spark.identity.resolve import links_frame
 from cdp_spark.identity.state import last_run, published, rules_hash
@@ -108,32 +109,51 @@ def beyond(found: dict, limits: Plan) -> list[str]:
 
 
 def planned(lake: Lake, conf: Conf) -> dict:
-    """The plan for `conf`'s rules on the identifiers that the lake holds; left as JSON below _cdp/plans."""
-    rules, last, run_at = conf.identity, last_run(lake), datetime.now(UTC)
-    as_of = last["as_of"] if last else run_at.date()
+    """The plan for `conf`'s rules on the records that the lake holds; left as JSON below _cdp/plans."""
+    run_at, last, storage = datetime.now(UTC), last_run(lake), Storage(lake.spark)
+    checkpoints = f"{lake.root}/_cdp/plan-checkpoints/{uuid4().hex}"  # a run may be at work in the folder of runs
+    lake.spark.sparkContext.setCheckpointDir(checkpoints)
+    try:
+        told = _difference(lake, conf, last["as_of"] if last else run_at.date(), run_at)
+    finally:
+        storage.delete(checkpoints)
+    told |= {"rules_hash_before": last["rules_hash"] if last else None, "planned_after": _name(last)}
+    told["beyond"] = beyond(told, conf.identity.plan)
+    storage.write(_place(lake, conf), json.dumps(told, indent=1))
+    return told
+
+
+def _difference(lake: Lake, conf: Conf, as_of: date, run_at: datetime) -> dict:
+    """What a plan says, but for its thresholds and the run that it follows."""
     identifiers, members = lake.read("silver.identifiers"), published(lake, "identity.members").localCheckpoint()
-    lake.spark.sparkContext.setCheckpointDir(f"{lake.root}/_cdp/checkpoints")
     links, known = links_frame(lake.spark, conf.links), published(lake, "identity.anchors")
+    matches, before = _matches(lake, conf, as_of - timedelta(days=1)), lake.read("identity.matches").count()
     then = as_of + timedelta(days=1)  # the next run: what the last one said is what the plan starts from
-    found = resolved(identifiers, lake.read("identity.matches"), links, members, known, rules, then)
+    found = resolved(identifiers, matches, links, members, known, conf.identity, then)
     moved = moves(members.where("valid_to IS NULL"), found.now).localCheckpoint()
     inside = lake.read("activation.members").where("left IS NULL").select("audience", "person_id")
     sizes = moved.groupBy("new").agg(F.sum("keys").alias("n")).where("new IS NOT NULL").orderBy(F.desc("n"))
     told = {
-        "rules_hash": rules_hash(rules),
-        "rules_hash_before": last["rules_hash"] if last else None,
+        "rules_hash": rules_hash(conf),
         "planned_at": run_at.isoformat(),
         "people": people_changed(moved),
+        "matches": {"before": before, "after": matches.count()},
         "largest": [row["n"] for row in sizes.limit(LARGEST).collect()],
         "audiences": audiences_changed(moved, inside),
         "consent_conflicts": _conflicts(lake, conf, moved, identifiers, members, run_at),
     }
     found.release()
-    told["beyond"] = beyond(told, rules.plan)
-    storage = Storage(lake.spark)
-    storage.delete(f"{lake.root}/_cdp/checkpoints")
-    storage.write(_place(lake, rules), json.dumps(told, indent=1))
     return told
+
+
+def _matches(lake: Lake, conf: Conf, day: date) -> DataFrame:
+    """The probabilistic links that `conf` would make on the lake's records: those in the lake are of other rules."""
+    plan = plan_of(conf)
+    if not possible(conf, plan):
+        return lake.read("identity.matches").limit(0)
+    done = made(lake, conf, plan, day, lambda _: None)
+    done.found.keyed.unpersist()
+    return done.links
 
 
 def _conflicts(lake, conf: Conf, moved: DataFrame, identifiers: DataFrame, members: DataFrame, run_at) -> int:
@@ -143,26 +163,41 @@ def _conflicts(lake, conf: Conf, moved: DataFrame, identifiers: DataFrame, membe
     return consent_conflicts(moved, consent_state(facts, identifiers, members, conf.purposes, run_at))
 
 
-def _place(lake: Lake, rules: Identity) -> str:
-    return f"{lake.root}/_cdp/plans/{rules_hash(rules)}.json"
+def _place(lake: Lake, conf: Conf) -> str:
+    return f"{lake.root}/_cdp/plans/{rules_hash(conf)}.json"
 
 
-def refuse_unplanned(lake: Lake, rules: Identity) -> str | None:
+def _name(run: dict | None) -> str | None:
+    """Names one complete run: a run that is repeated keeps its id, and gets another time."""
+    return f"{run['run_id']} {run['recorded_at'].isoformat()}" if run else None
+
+
+def refuse_unplanned(lake: Lake, conf: Conf) -> str | None:
     """A warning where rules changed since the last run; None where they did not.
 
     Raises PlanError where `plan.required` is set and no plan within the thresholds stands for the new rules.
     """
     last = last_run(lake)
-    if last is None or last["rules_hash"] == rules_hash(rules):
+    if last is None or last["rules_hash"] == rules_hash(conf):
         return None
-    storage, uri = Storage(lake.spark), _place(lake, rules)
-    plan = json.loads(storage.read(uri)) if storage.exists(uri) else None
-    if plan is not None and not plan["beyond"]:
-        return "the rules of conf/identity.yml changed, as planned: everybody is resolved anew"
-    why = "no plan stands for them" if plan is None else "their plan is beyond the thresholds"
-    if rules.plan.required:
+    storage, uri = Storage(lake.spark), _place(lake, conf)
+    why = _unfit(json.loads(storage.read(uri)) if storage.exists(uri) else None, last)
+    if why is None:
+        return "the rules that decide who is who changed, as planned: everybody is resolved anew"
+    if conf.identity.plan.required:
         raise PlanError(
-            f"the rules of conf/identity.yml changed and {why}: run `cdp identity plan`, then change the "
+            f"the rules that decide who is who changed and {why}: run `cdp identity plan`, then change the "
             "rules, raise the thresholds under `plan:` and plan again, or set `plan.required: false`"
         )
-    return f"the rules of conf/identity.yml changed and {why}: everybody is resolved anew"
+    return f"the rules that decide who is who changed and {why}: everybody is resolved anew"
+
+
+def _unfit(plan: dict | None, last: dict) -> str | None:
+    """Why a plan does not stand for the rules; None where it does."""
+    if plan is None:
+        return "no plan stands for them"
+    if plan["beyond"]:
+        return "their plan is beyond the thresholds"
+    if plan.get("planned_after") != _name(last):
+        return "their plan is older than the people: `resolve` has run since"
+    return None

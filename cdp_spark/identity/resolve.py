@@ -28,7 +28,7 @@ def resolve(job: Job) -> None:
         lake.read("identity.anchors"),
         job.conf.identity,
         job.as_of,
-        base_of(lake, job.conf.identity),
+        base_of(lake, job.conf),
     )
     for name in WRITES:
         lake.write(f"identity.{name}", getattr(found, name))

@@ -58,19 +58,28 @@ def _label(node: tuple, show: bool) -> str:
 
 
 def text(found: list[Line]) -> str:
-    """The tree for a terminal: each node with the priority and first sighting of its link, BRIDGE where it is one."""
+    """The tree for a terminal: each node with the facts of its link, BRIDGE where it is one."""
     told = []
     for line in found:
         if line.link is None:
             told.append(line.label)
             continue
-        link = line.link
-        facts = [f"priority {link.priority}"]
-        facts += [] if pd.isna(link.first_seen) else [f"since {link.first_seen:%Y-%m-%d %H:%M}"]
-        facts += [] if pd.isna(link.other_key) else [f"{link.namespace}: {link.rule}"]
-        facts += ["BRIDGE"] if link.bridge else []
-        told.append(f"{'   ' * (line.depth - 1)}└─ {line.label}  ({', '.join(facts)})")
+        told.append(f"{'   ' * (line.depth - 1)}└─ {line.label}  ({', '.join(_facts(line.link))})")
     return "\n".join(told)
+
+
+def _facts(link) -> list[str]:
+    """Of a link: priority, first sighting, of a match or a steward's link why, of a match how sure."""
+    facts = [f"priority {link.priority}"]
+    facts += [] if pd.isna(link.first_seen) else [f"since {link.first_seen:%Y-%m-%d %H:%M}"]
+    facts += [] if pd.isna(link.other_key) else [f"{link.namespace}: {link.rule}"]
+    facts += [] if pd.isna(link.score) else [f"score {link.score:.1f} bits, probability {probability(link.score):.4f}"]
+    return [*facts, *(["BRIDGE"] if link.bridge else [])]
+
+
+def probability(bits: float) -> float:
+    """Of log odds in bits: 0 is a half, 5 is 32 to 1."""
+    return 1 / (1 + 2.0**-bits)
 
 
 def plot(found: list[Line], title: str, path: str) -> None:

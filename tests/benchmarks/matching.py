@@ -21,6 +21,7 @@ from cdp_spark import session
 from cdp_spark.config.models import Env
 from cdp_spark.identity.matching import blocking, records
 from cdp_spark.identity.matching.comparisons import comparisons
+from cdp_spark.identity.matching.counted import counted, size_of
 from cdp_spark.identity.matching.score import scored, with_rarity
 from cdp_spark.identity.matching.train import trained
 from cdp_spark.identity.matching.weights import weighted
@@ -53,7 +54,8 @@ def by_splink(spark: SparkSession, rows: DataFrame, pairs: DataFrame, model: dic
 def by_us(rows: DataFrame, pairs: DataFrame, weights) -> tuple[float, int]:
     """(seconds, pairs) of ours, the shares of values included."""
     begin = time.monotonic()
-    found = scored(pairs, with_rarity(rows, weights), weights)
+    known = counted(rows, weights, size_of(rows, ()))
+    found = scored(pairs, with_rarity(rows, weights, known), weights)
     count = found.agg(F.sum("total"), F.sum("own"), F.count(F.lit(1)).alias("n")).first()["n"]
     return time.monotonic() - begin, count
 

@@ -9,8 +9,11 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from cdp_spark.identity.matching.nicknames import roots
+from cdp_spark.silver.normalise import composed
 
 MOST_CHARS = 300
+# apostrophes, and the marks that stand apart from the letter they belong to
+ACCENTS = "'’`´" + "".join(map(chr, range(0x300, 0x370)))
 GENERATIONS = {
     "jr": "2",
     "junior": "2",
@@ -38,7 +41,8 @@ STREET_WORDS = {
 
 def _without_accents() -> tuple[str, str]:
     """Letters of the Latin blocks that decompose, and their base letters, for translate()."""
-    pairs = [(chr(n), unicodedata.normalize("NFKD", chr(n))[0]) for n in range(0xC0, 0x250)]
+    latin = (*range(0xC0, 0x250), *range(0x1E00, 0x1F00))  # the second block: Vietnamese
+    pairs = [(chr(n), unicodedata.normalize("NFKD", chr(n))[0]) for n in latin]
     good = [(a, b.lower()) for a, b in pairs if a != b and b.isascii() and b.isalpha()]
     return "".join(a for a, _ in good), "".join(b for _, b in good)
 
@@ -46,13 +50,14 @@ def _without_accents() -> tuple[str, str]:
 def plain(col: Column) -> Column:
     """Lower case, without accents, one blank between words of letters and digits of any script; null where empty.
 
+    Signs that are part of a letter (vowels of Hindi or Thai) stay; accents apart from their letter go as the others.
     Read up to MOST_CHARS: what a longer text is like is told by its beginning, and comparing costs its square.
     """
     odd, even = _without_accents()
-    lower = F.translate(F.lower(F.translate(F.substring(col, 1, MOST_CHARS), odd, even)), "'’`´", "")
+    lower = F.translate(F.lower(F.translate(F.substring(col, 1, MOST_CHARS), odd, even)), ACCENTS, "")
     for letters, written in (("ß", "ss"), ("ø", "o"), ("æ", "ae"), ("œ", "oe"), ("ł", "l"), ("đ", "d")):
         lower = F.replace(lower, F.lit(letters), F.lit(written))
-    tidy = F.trim(F.regexp_replace(lower, r"[^\p{L}\p{N}]+", " "))
+    tidy = F.trim(F.regexp_replace(lower, r"[^\p{L}\p{M}\p{N}]+", " "))
     return F.when(tidy != "", tidy)
 
 
@@ -157,9 +162,9 @@ def prepared(customers: DataFrame, extra: dict[str, str]) -> DataFrame:
     (`conf/identity.yml`, matching.fields).
     """
     steps = (names, places, dates, organisations)
-    rows = reduce(
-        lambda frame, step: step(frame), steps, customers.withColumn("sex", F.substring(F.lower("gender"), 1, 1))
-    )
+    rows = customers.withColumns({name: composed(F.col(name)) for name in ("street", "unit", "city", "state")})
+    rows = rows.withColumn("sex", F.substring(F.lower("gender"), 1, 1))
+    rows = reduce(lambda frame, step: step(frame), steps, rows)
     rows = rows.withColumn("email", F.lower("email")).withColumn("email_name", F.substring_index("email", "@", 1))
     ids = {"national_id": F.lower("national_id"), "account_number": F.lower("account_number")}
     rows = rows.withColumns(ids)

@@ -9,11 +9,11 @@ import numpy as np
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from cdp_spark.identity.matching.counted import Counted
 from cdp_spark.identity.matching.weights import (
     Weighted,
     named_sql,
     own_sql,
-    share_sql,
     similarities_sql,
     tf_columns,
     total_sql,
@@ -24,14 +24,14 @@ from cdp_spark.identity.matching.weights import (
 FEW = 0.02
 
 
-def with_rarity(records: DataFrame, model: list[Weighted]) -> DataFrame:
-    """`records` with tf_<column>: the share of strangers who have this record's value."""
-    columns, found = tf_columns(model), records
-    totals = records.agg(*(F.count(column).alias(f"all_{column}") for column in columns)) if columns else None
-    for column, u in columns.items():  # always of `records`, not of what was joined so far: else the plan triples
-        counts = records.where(F.col(column).isNotNull()).groupBy(column).agg(F.count(F.lit(1)).alias("n"))
-        share = F.expr(share_sql("n", f"all_{column}", u)).alias(f"tf_{column}")
-        found = found.join(counts.crossJoin(F.broadcast(totals)).select(column, share), column, "left")
+def with_rarity(records: DataFrame, model: list[Weighted], known: Counted) -> DataFrame:
+    """`records` with tf_<column>: the share of strangers who have this record's value, as `known` has it."""
+    found = records
+    for column in tf_columns(model):
+        rows = records.sparkSession.createDataFrame(list(known.shares[column].items()), "_hash bigint, _share double")
+        found = found.withColumn("_hash", F.xxhash64(column)).join(F.broadcast(rows), "_hash", "left")
+        share = F.when(F.col(column).isNotNull(), F.coalesce("_share", F.lit(known.rest[column])))
+        found = found.withColumn(f"tf_{column}", share).drop("_hash", "_share")
     return found
 
 

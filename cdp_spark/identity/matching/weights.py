@@ -131,10 +131,18 @@ def tf_columns(model: list[Weighted]) -> dict[str, float]:
     return dict(sorted(found.items()))
 
 
-def share_sql(records: str, everybody: str, u: float) -> str:
+def share_sql(records: str, everybody: int, u: float) -> str:
     """The share of strangers with a value that `records` of `everybody` have, two of whom are the pair itself.
 
     ASSUMED_RECORDS more are taken to agree with chance u, so that in a short file a value seen twice is not common.
     """
-    more = ASSUMED_RECORDS * u
-    return f"(greatest({records} - 2, 0) + {more}D) / (greatest({everybody} - 2, 0) + {ASSUMED_RECORDS}D)"
+    return f"(greatest({records} - 2, 0) + {ASSUMED_RECORDS * u}D) / {_strangers(everybody)}D"
+
+
+def rest_share(everybody: int, u: float) -> float:
+    """`share_sql` of a value that the pair alone has."""
+    return ASSUMED_RECORDS * u / _strangers(everybody)
+
+
+def _strangers(everybody: int) -> float:
+    return float(max(everybody - 2, 0) + ASSUMED_RECORDS)
