@@ -71,8 +71,8 @@ airflow: airflow-env setup ## a local Airflow with the DAGs and a Spark connecti
 lock-airflow: $(STAMP)
 	$(VENV)-uv/bin/uv pip compile -q --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
 	  dags/requirements.in -o dags/requirements.lock --custom-compile-command "make lock-airflow"
-test-faults: jars-s3 ## every write of every step killed before, during and after its commit; a full disk
-	CDP_LONG=1 $(BIN)/python -m pytest tests/test_faults.py
+test-faults: jars-s3 ## every write of every step killed before, during and after its commit; disk, store, worker, memory, clock
+	CDP_LONG=1 $(BIN)/python -m pytest tests/test_faults.py tests/test_outages.py $(PYTEST)
 ship: $(STAMP) ## the package and what it needs as one archive for a cluster's workers (build/cdp.tar.gz)
 	$(BIN)/python -m cdp_spark.ship build/cdp.tar.gz
 demo-cluster: jars-s3 ## the demo by spark-submit on a standalone cluster with an S3 lake; equal to the local run (PEOPLE=300)

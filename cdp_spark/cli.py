@@ -5,14 +5,18 @@ from __future__ import annotations
 import json
 import os
 import sys
+import traceback
 from datetime import date
 from importlib import import_module
 
 import click
 
+from cdp_spark.say import say
+
 AREAS = {
     "run": "cdp_spark.runner:run_command",
     "watch": "cdp_spark.watch:watch",
+    "unlock": "cdp_spark.unlock:unlock_command",
     "demo": "cdp_spark.demo.cli:demo",
     "quarantine": "cdp_spark.sources.cli:quarantine",
     "identity": "cdp_spark.identity.cli:identity",
@@ -80,9 +84,7 @@ def day(text: str) -> date:
 
 
 def main() -> int:
-    """Entry point: a known mistake ends in one message and its exit code, not in a stack trace."""
-    from cdp_spark.config.load import ConfError
-
+    """Entry point: whatever goes wrong ends in one message and its exit code, not in a stack trace."""
     try:
         ended = cdp(standalone_mode=False)  # an int where a command ended with click's Exit
     except click.ClickException as error:
@@ -91,25 +93,34 @@ def main() -> int:
     except click.Abort:
         click.echo("stopped", err=True)
         return 130
-    except ConfError as error:
-        click.echo(f"{len(error.problems)} problem(s) in the configuration:\n{error}", err=True)
-        return 2
     except Exception as error:
-        message, code = answer(error)
-        if message is None:
-            raise
-        click.echo(message, err=True)
-        return code
+        return told(error)
     return ended if isinstance(ended, int) else 0
 
 
-def answer(error: Exception) -> tuple[str | None, int]:
-    """(message, exit code) of an error that is told in words; (None, 3) where only its trace can tell."""
+def told(error: Exception) -> int:
+    """Tell what went wrong, with its trace where CDP_TRACE asks for it; the exit code."""
+    message, code = answer(error)
+    if os.environ.get("CDP_TRACE"):
+        traceback.print_exception(error)
+    say(message, "error")
+    return code
+
+
+def answer(error: Exception) -> tuple[str, int]:
+    """(message, exit code) of an error: our own classes speak for themselves, of all others only the kind is told."""
+    from cdp_spark.config.load import ConfError
+    from cdp_spark.jars import JarError
+
+    if isinstance(error, ConfError):
+        return f"{len(error.problems)} problem(s) in the configuration:\n{error}", 2
+    if isinstance(error, JarError):
+        return str(error), 2
     if hasattr(error, "exit_code"):
         return str(error), error.exit_code
-    from cdp_spark.failures import told
+    from cdp_spark.failures import unexpected  # brings Spark's imports: `cdp check` must not wait for them
 
-    return None if os.environ.get("CDP_TRACE") else told(error), 3
+    return unexpected(error), 3
 
 
 if __name__ == "__main__":

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import errno
 import logging
-import os
 import re
+from pathlib import Path
+from traceback import walk_tb
 from typing import NamedTuple
 
 from py4j.protocol import Py4JError, Py4JNetworkError
@@ -33,6 +34,9 @@ KINDS = (
          r"SdkClientException|ApiCallTimeout|Unable to execute HTTP request", "a store did not answer",
          "is it up and reachable (`s3.endpoint` in conf/env, jdbc addresses)? Then run the date again"),
 )  # fmt: skip
+TRACE = "CDP_TRACE=1 shows the trace"
+HOME = f"{Path(__file__).resolve().parents[1]}/"
+OWN = tuple(f"{HOME}{package}/" for package in ("cdp_spark", "ml", "jobs"))
 FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
 
 
@@ -80,13 +84,28 @@ def _words(error: BaseException) -> str:
     return "\n".join(found)
 
 
-def failure(step: str, error: Exception) -> str | None:
-    """The message of a step that failed below us; None where only the trace can tell, or CDP_TRACE asks for it."""
-    if os.environ.get("CDP_TRACE"):
-        return None
-    why = told(error)
-    if why is None and isinstance(error, PySparkException):
-        why = f"in Spark ({type(error).__name__}, {error.getCondition() or 'no condition'})"
-    elif why is None and isinstance(error, Py4JError):
-        why = f"in the JVM ({type(error).__name__})"
-    return why and f"step {step} failed: {why}. What was published before stays in force; CDP_TRACE=1 shows the trace"
+def failure(step: str, error: Exception) -> str:
+    """The message of a step that failed below us; CDP_TRACE shows its trace as well."""
+    return f"step {step} failed: {_why(error)}. What was published before stays in force; {TRACE}"
+
+
+def unexpected(error: Exception) -> str:
+    """The message of anything else that went wrong: what is known of it, and in which of our lines."""
+    return told(error) or f"{_why(error)}; {TRACE}"
+
+
+def _why(error: Exception) -> str:
+    """What has happened, or its kind and our line that it came to: words of others may hold a row's values."""
+    if why := told(error):
+        return why
+    kind = f"{type(error).__name__}{_line(error)}"
+    if isinstance(error, PySparkException):
+        return f"in Spark ({kind}, {error.getCondition() or 'no condition'})"
+    return f"in the JVM ({kind})" if isinstance(error, Py4JError) else f"unexpectedly ({kind})"
+
+
+def _line(error: Exception) -> str:
+    """The innermost of our own lines that the error passed, as ` at ml/fit.py:12`."""
+    frames = [(frame.f_code.co_filename, line) for frame, line in walk_tb(error.__traceback__)]
+    ours = [(name.removeprefix(HOME), line) for name, line in frames if name.startswith(OWN)]
+    return f" at {ours[-1][0]}:{ours[-1][1]}" if ours else ""

@@ -2,9 +2,6 @@
 
 from __future__ import annotations
 
-import json
-import os
-import sys
 import time
 import uuid
 from collections.abc import Callable, Iterable
@@ -19,6 +16,7 @@ from cdp_spark import session
 from cdp_spark.config.load import load
 from cdp_spark.config.models import Conf
 from cdp_spark.lake import Lake, Written
+from cdp_spark.say import say
 from cdp_spark.storage import Storage
 
 
@@ -61,14 +59,10 @@ class Job:
 
     def log(self, message: str) -> None:
         """One line of progress, never a row's values; a JSON object where the environment says CDP_LOG=json."""
-        now = datetime.now(UTC)
-        line = f"{now:%H:%M:%S} {self.lake.step:<12} {message}"
-        if os.environ.get("CDP_LOG") == "json":
-            level = "warning" if message.startswith("WARNING ") else "info"
-            told = {"at": now.isoformat(timespec="milliseconds"), "level": level, "run_id": self.run_id}
-            told |= {"date": str(self.date), "step": self.lake.step, "message": message.removeprefix("WARNING ")}
-            line = json.dumps(told)
-        print(line, file=sys.stderr, flush=True)
+        now, warning = datetime.now(UTC), message.startswith("WARNING ")
+        about = {"run_id": self.run_id, "date": str(self.date), "step": self.lake.step}
+        text = f"{now:%H:%M:%S} {self.lake.step:<12} {message}"
+        say(message.removeprefix("WARNING "), "warning" if warning else "info", text, now, **about)
 
     def warn(self, message: str) -> None:
         """A line of progress that also ends in the run's row and summary."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from dataclasses import replace
 from datetime import UTC, date, datetime, timedelta
 from functools import partial
 from importlib import import_module
@@ -14,12 +15,13 @@ import click
 from pyspark.sql import functions as F
 
 from cdp_spark import job as jobs
-from cdp_spark.cli import answer, day
+from cdp_spark import ranges
+from cdp_spark.cli import day, told
+from cdp_spark.config.load import ConfError
 from cdp_spark.cost import Meter
 from cdp_spark.failures import failure
 from cdp_spark.governance import gates
-from cdp_spark.jars import JarError
-from cdp_spark.job import Job
+from cdp_spark.job import Job, PlaceError
 from cdp_spark.lock import RunError, lock
 from cdp_spark.marks import begin, finish, marks, of_run
 from cdp_spark.pipeline import UPKEEP, Step, between, upstream
@@ -32,6 +34,8 @@ PLACES = [
     click.option("--drops", help="root of the drops (default: the environment's)"),
     click.option("--exports", help="root of the deliveries (default: the environment's, else inside the lake)"),
 ]
+OURS = ("cdp_spark", "ml", "jobs")  # whose errors speak for themselves: others' words may hold a row's values
+PUBLISHED = "published"  # a word for a date: the newest day that was published
 OPTIONS = [*PLACES, click.option("--date", "text", required=True, help="the day whose drops are landed, YYYY-MM-DD")]
 ACCEPT = click.option("--accept", multiple=True, help="a step whose gate may stay open: you have looked at its outcome")
 
@@ -42,25 +46,35 @@ def with_options(command: Callable, options: list | None = None) -> Callable:
     return command
 
 
-def run_steps(job: Job, steps: list[Step], *, hold: bool = False, accept: tuple[str, ...] = ()) -> list[dict]:
+def run_steps(
+    job: Job, steps: list[Step], *, hold: bool = False, accept: tuple[str, ...] = (), days: Sequence[date] = ()
+) -> list[dict]:
     """Run `steps` in order under the lake's lock; the account of each (marks.ACCOUNT).
 
     A closed gate stops the steps that follow from its step, and no other. Raises RunError where a step fails, or at
-    the end where a gate was closed. hold: the run goes on in another process, so the lock is kept.
+    the end where a gate was closed. hold: the run goes on in another process, so the lock is kept. days: all those of
+    the range that the job's date is one of, so that one that is broken off is remembered.
     """
-    done, stopped, reasons = [], set(), []
     with lock(job, hold):
-        for number, step in enumerate(steps, 1):
-            if stopped & set(upstream(step)):
-                stopped.add(step.name)
-                continue
-            here = job.step(step.name)
-            here.log(f"[{number}/{len(steps)}] {step.about}")
-            account, why = _marked(here, step, accept)
-            done.append(account)
-            if why:
-                stopped.add(step.name)
-                reasons += why
+        ranges.begin(job, days, steps)
+        done = _in_order(job, steps, accept)
+        ranges.end(job, steps)
+    return done
+
+
+def _in_order(job: Job, steps: list[Step], accept: tuple[str, ...]) -> list[dict]:
+    done, stopped, reasons = [], set(), []
+    for number, step in enumerate(steps, 1):
+        if stopped & set(upstream(step)):
+            stopped.add(step.name)
+            continue
+        here = job.step(step.name)
+        here.log(f"[{number}/{len(steps)}] {step.about}")
+        account, why = _marked(here, step, accept)
+        done.append(account)
+        if why:
+            stopped.add(step.name)
+            reasons += why
     if reasons:
         raise RunError(
             f"gate closed: {'; '.join(reasons)}. Not run: {', '.join(sorted(stopped - {d['name'] for d in done}))}. "
@@ -72,13 +86,13 @@ def run_steps(job: Job, steps: list[Step], *, hold: bool = False, accept: tuple[
 
 def _marked(job: Job, step: Step, accept: tuple[str, ...]) -> tuple[dict, list[str]]:
     """Run one step between its two marks; its account, and why its gate is closed ([]: it is open)."""
-    mark, told, meter = begin(job, step), len(job.warnings), Meter(job.spark)
+    mark, before, meter = begin(job, step), len(job.warnings), Meter(job.spark)
     seconds = _run_one(job, step)
     rows = {name: written.rows for name, written in job.lake.writes.items()}
     why = [] if step.name in accept else gates.closed(job, step.name)
     account = {"name": step.name, "seconds": round(seconds, 1), "rows": rows} | meter.read()
     status = "gate" if why else "done"
-    finish(job, mark, account | {"status": status, "warnings": job.warnings[told:]})
+    finish(job, mark, account | {"status": status, "warnings": job.warnings[before:]})
     job.log(f"done in {seconds:.1f} s")
     _forget(job)
     return account, why
@@ -96,11 +110,15 @@ def _run_one(job: Job, step: Step) -> float:
     try:
         return jobs.timed(run, job)
     except Exception as error:
-        if type(error).__module__.startswith(("cdp_spark", "ml", "jobs")):
-            raise RunError(f"step {step.name} failed: {error}", 3) from None
-        if told := failure(step.name, error):
-            raise RunError(told, 3) from None
-        raise
+        if type(error).__module__.split(".")[0] in OURS:
+            code = 2 if isinstance(error, ConfError | PlaceError) else 3
+            raise RunError(f"step {step.name} failed: {error}", code) from error
+        raise RunError(failure(step.name, error), 3) from error
+
+
+def published_day(job: Job) -> date | None:
+    """The newest day that was published; None where none was."""
+    return job.lake.read("governance.runs").agg(F.max("date").alias("day")).first()["day"]
 
 
 def refuse_future(job: Job, last: date) -> None:
@@ -114,7 +132,7 @@ def refuse_older(job: Job, last: date) -> None:
 
     Tables of state would go back to that day and be published so: every day after it must be made anew as well.
     """
-    newest = job.lake.read("governance.runs").agg(F.max("date").alias("day")).first()["day"]
+    newest = published_day(job)
     if newest and last < newest:
         raise RunError(
             f"{newest} is published already: after a run of {last} every day up to it must be made anew. Give "
@@ -177,21 +195,36 @@ def run_command(conf_dir, env, lake, drops, exports, text, from_date, to_date, f
     """Run the steps of a day, or of each day of a range, on a deployment, in this process."""
     try:
         steps, wanted = between(first, last), days(text, from_date, to_date)
-        for one in wanted:
-            job = jobs.start(conf_dir, env, one, lake=lake, drops=drops, exports=exports)
-            refuse_future(job, wanted[-1])
-            if steps[-1].name == "publish":
-                refuse_older(job, wanted[-1])
-            if any(step.name == "resolve" for step in steps):
-                refuse_rewind(job, wanted[-1])
-            finished(job, run_steps(job, steps, accept=accept))
     except ValueError as error:
         raise RunError(str(error), 2) from None
+    for one in wanted:
+        job = jobs.start(conf_dir, env, one, lake=lake, drops=drops, exports=exports)
+        refuse_future(job, wanted[-1])
+        if ranges.publishes(steps):
+            refuse_older(job, wanted[-1])
+            ranges.refuse_broken_off(job, wanted, steps)
+        if any(step.name == "resolve" for step in steps):
+            refuse_rewind(job, wanted[-1])
+        finished(job, run_steps(job, steps, accept=accept, days=wanted))
 
 
 def named(name: str) -> list[Step]:
     """The one step of a job's file, also one that is part of no day's run. Raises ValueError where there is none."""
     return [step for step in UPKEEP if step.name == name] or between(name, name)
+
+
+def dated(job: Job, text: str) -> Job:
+    """The job at the day that `text` names; `published` is the newest one that was published.
+
+    Raises RunError where the day is yet to come, or where nothing was ever published.
+    """
+    wanted = published_day(job) if text == PUBLISHED else day(text)
+    if wanted is None:
+        raise RunError("nothing was ever published: run a day first, or give its date", 2)
+    job = replace(job, date=wanted)
+    refuse_future(job, job.date)
+    refuse_older(job, job.date)
+    return job
 
 
 def main(run: Callable[[Job], None]) -> None:
@@ -207,25 +240,19 @@ def main(run: Callable[[Job], None]) -> None:
     @click.option("--hold", is_flag=True, help="keep the lake's lock for the run's next step")
     @ACCEPT
     def command(conf_dir, env, lake, drops, exports, text, run_id, hold, accept) -> None:
-        job = jobs.start(conf_dir, env, day(text), lake=lake, drops=drops, exports=exports, run_id=run_id)
-        refuse_future(job, job.date)
-        refuse_older(job, job.date)
+        steps, today = named(name), datetime.now(UTC).date()
+        asked = today if text == PUBLISHED else day(text)  # a word that is no date dies before Spark starts
+        job = jobs.start(conf_dir, env, asked, lake=lake, drops=drops, exports=exports, run_id=run_id)
+        job = dated(job, text)
+        if steps[0] not in UPKEEP:
+            ranges.refuse_broken_off(job, [job.date], steps)
         if name == "resolve":
             refuse_rewind(job, job.date)
-        run_steps(job, named(name), hold=hold, accept=accept)
+        run_steps(job, steps, hold=hold, accept=accept)
         if name == "publish":
             finished(job, of_run(marks(job), job.run_id))
 
-    from cdp_spark.config.load import ConfError
-
     try:
         command()
-    except (ConfError, JarError, ValueError) as error:
-        print(error, file=sys.stderr)
-        sys.exit(2)
     except Exception as error:
-        message, code = answer(error)
-        if message is None:
-            raise
-        print(message, file=sys.stderr)
-        sys.exit(code)
+        sys.exit(told(error))

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import errno
 import os
+import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from py4j.protocol import Py4JJavaError
@@ -12,6 +14,10 @@ from pyspark.errors.exceptions.captured import CapturedException
 from pyspark.sql import SparkSession
 
 from cdp_spark import failures
+
+NO_LINKS = (errno.EPERM, errno.ENOTSUP, errno.ENOSYS, errno.EMLINK, errno.EXDEV)
+# S3 itself refuses to put where something is (If-None-Match); a store that does not know the word ignores it.
+ONLY_NEW = "fs.option.create.conditional.overwrite"
 
 
 class StorageError(Exception):
@@ -30,14 +36,48 @@ def cause(error: Exception) -> str:
 
 def _replace(place: Path, text: str) -> None:
     """Put `text` at a local `place` in one move: Hadoop's own rename deletes what is there first."""
-    place.parent.mkdir(parents=True, exist_ok=True)
     part = place.with_name(f".{place.name}.part")
-    with part.open("w", encoding="utf-8") as file:
+    _filled(part, text)
+    place.with_name(f".{place.name}.crc").unlink(missing_ok=True)  # of Hadoop's, about what was there before
+    part.replace(place)
+
+
+def _filled(place: Path, text: str, mode: str = "w") -> None:
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with place.open(mode, encoding="utf-8") as file:
         file.write(text)
         file.flush()
         os.fsync(file.fileno())
-    place.with_name(f".{place.name}.crc").unlink(missing_ok=True)  # of Hadoop's, about what was there before
-    part.replace(place)
+
+
+def _link(place: Path, text: str) -> bool:
+    """Put `text` at a local `place` whole, only if nothing is there: a link is made or not, and never half."""
+    part = place.with_name(f".{place.name}.{uuid.uuid4().hex}")
+    try:
+        _filled(part, text)
+        os.link(part, place)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in NO_LINKS:
+            raise
+        return _opened(place, text)
+    finally:
+        part.unlink(missing_ok=True)
+    return True
+
+
+def _opened(place: Path, text: str) -> bool:
+    """As `_link` where the file system knows no links; what could not be filled is removed again."""
+    try:
+        _filled(place, text, "x")
+    except FileExistsError:
+        return False
+    except OSError:
+        with suppress(OSError):
+            place.unlink()
+        raise
+    return True
 
 
 class Storage:
@@ -57,7 +97,7 @@ class Storage:
         """Errors of the store as StorageError: its own words may name keys, so only their kind is told."""
         try:
             yield
-        except (Py4JJavaError, CapturedException) as error:
+        except (Py4JJavaError, CapturedException, OSError) as error:
             told = f"{uri} cannot be used ({failures.told(error) or cause(error)})"
             if uri.startswith("s3a://"):
                 told += (
@@ -100,21 +140,43 @@ class Storage:
             fs.rename(part, path)
 
     def create(self, uri: str, text: str) -> bool:
-        """Put `text` at `uri` only if nothing is there: True if it was put. What the run lock rests on."""
+        """Put `text` at `uri` whole, only if nothing is there: True if it was put. What the run lock rests on.
+
+        A local file is linked into place, an object is put if the store has none of its name, elsewhere a file is
+        renamed into place: whoever dies in between, and whatever disk is full, leaves no half of it.
+        """
         if self.exists(uri):
             return False
         with self.telling(uri):
             fs, path = self._open(uri)
+            if fs.getScheme() == "file":
+                return _link(Path(path.toUri().getPath()), text)
             try:
-                self._put(fs, path, text, overwrite=False)
+                if fs.getScheme() in ("s3a", "s3"):
+                    return self._put_new(fs, path, text)
+                return self._renamed(fs, path, text)
             except (Py4JJavaError, CapturedException):
                 if self.exists(uri):  # somebody else was quicker
                     return False
                 raise
+
+    def _put_new(self, fs, path, text: str) -> bool:
+        self._fill(fs.createFile(path).recursive().overwrite(False).opt(ONLY_NEW, True).build(), text)
         return True
 
+    def _renamed(self, fs, path, text: str) -> bool:
+        part = self._path(f"{path.toString()}.{uuid.uuid4().hex}")
+        try:
+            self._put(fs, part, text, overwrite=False)
+            return fs.rename(part, path)
+        finally:
+            fs.delete(part, False)
+
     def _put(self, fs, path, text: str, *, overwrite: bool) -> None:
-        stream = fs.create(path, overwrite)
+        self._fill(fs.create(path, overwrite), text)
+
+    @staticmethod
+    def _fill(stream, text: str) -> None:
         try:
             stream.write(bytearray(text.encode("utf-8")))
         finally:

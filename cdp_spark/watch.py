@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from functools import partial
 
 import click
@@ -18,9 +18,12 @@ from cdp_spark.job import Job
 from cdp_spark.lock import RunError
 from cdp_spark.marks import marks
 from cdp_spark.pipeline import Step, between
+from cdp_spark.ranges import refuse_broken_off
 from cdp_spark.runner import PLACES, refuse_older, run_steps, with_options
-from cdp_spark.storage import Storage
+from cdp_spark.say import say
+from cdp_spark.storage import Storage, StorageError
 
+FAILED, BUSY = 3, 4  # exit codes after which another look may go well
 ALWAYS = "jdbc"  # a database tells nobody that it has new rows: it is asked at each look
 
 
@@ -76,24 +79,38 @@ def told(only: tuple[str, ...] | None, seconds: float) -> str:
 @click.option("--every", "minutes", default=10.0, show_default=True, type=click.FloatRange(min=0), help="minutes")
 @click.option("--to", "last", default="resolve", show_default=True, help="last step of a look")
 @click.option("--once", is_flag=True, help="look once, for a scheduler")
-def watch(conf_dir, env, lake, drops, exports, text, minutes, last, once) -> None:
+@click.option("--give-up", "most", default=6, show_default=True, type=click.IntRange(min=1),
+              help="failed looks in a row that end the watch")  # fmt: skip
+def watch(conf_dir, env, lake, drops, exports, text, minutes, last, once, most) -> None:
     """Near real time: land and resolve what is new in the day's drops, every few minutes, until it is stopped."""
     try:
         steps = between(None, last)
     except ValueError as error:
         raise RunError(str(error), 2) from None
+    start = partial(jobs.start, conf_dir, env, lake=lake, drops=drops, exports=exports)
+    fixed, failed = day(text) if text else None, 0
     while True:
         begin = time.monotonic()
-        today = day(text) if text else datetime.now(UTC).date()
-        job = jobs.start(conf_dir, env, today, lake=lake, drops=drops, exports=exports)
-        refuse_older(job, today)
         try:
-            only = look(job, steps)
-            job.log(told(only, time.monotonic() - begin))
-        except RunError as error:
-            if once or error.exit_code != 4:
+            _look_once(start, fixed or datetime.now(UTC).date(), steps)
+            failed = 0
+        except (RunError, StorageError) as error:
+            failed = failed + (error.exit_code != BUSY)
+            if once or error.exit_code not in (BUSY, FAILED) or failed >= most:
                 raise
-            job.log(f"{error}; the next look is in {minutes:g} minutes")
+            say(f"{error}; the next look is in {pause(minutes, failed):g} minutes", "warning")
         if once:
             return
-        time.sleep(max(0.0, 60 * minutes - (time.monotonic() - begin)))
+        time.sleep(max(0.0, 60 * pause(minutes, failed) - (time.monotonic() - begin)))
+
+
+def _look_once(start: Callable[..., Job], today: date, steps: Sequence[Step]) -> None:
+    begin, job = time.monotonic(), start(today)
+    refuse_older(job, today)
+    refuse_broken_off(job, [today], steps)
+    job.log(told(look(job, steps), time.monotonic() - begin))
+
+
+def pause(minutes: float, failed: int) -> float:
+    """Minutes to the next look: after each failed look in a row twice as long, up to an hour or the usual pause."""
+    return min(minutes * 2**failed, max(60.0, minutes))

@@ -7,6 +7,7 @@ from cdp_dag import GATES, PUBLISHED, dag, deployment, submit
 
 FIRST = Param(type="string", format="date", description="first day; every day after it must be in the range too")
 LAST = Param(type="string", format="date", description="last day")
+HOURS = 24
 RANGE = [
     "--from-date",
     "{{ params.from_date }}",
@@ -17,7 +18,13 @@ RANGE = [
 ]
 
 with dag(
-    "cdp_backfill", "Make a range of days anew, in their order", None, from_date=FIRST, to_date=LAST, accept=GATES
+    "cdp_backfill",
+    "Make a range of days anew, in their order",
+    None,
+    hours=HOURS + 1,
+    from_date=FIRST,
+    to_date=LAST,
+    accept=GATES,
 ):
     submit(
         "backfill",
@@ -25,5 +32,5 @@ with dag(
         ["run", *deployment(), *RANGE],
         "A past range, a replay after a fix, or a missed week: every step, day by day.",
         outlets=[PUBLISHED],
-        execution_timeout=timedelta(hours=24),
+        execution_timeout=timedelta(hours=HOURS),
     )

@@ -32,6 +32,8 @@ HOPELESS = {2: "wrong configuration or use", 5: "a gate is closed"}  # trying ag
 # The day whose drops are landed: the run's logical date; where it has none (triggered by an asset or an API call
 # without one) the day before it runs.
 DAY = "{{ params.date or (dag_run.logical_date or dag_run.run_after - macros.timedelta(days=1)).strftime('%Y-%m-%d') }}"
+# Weekly steps work on what readers see: no day of their own, which the daily run may not have reached, or has passed.
+NEWEST = "{{ params.date or 'published' }}"
 ACCEPT = "{{ params.accept }}"
 
 
@@ -75,8 +77,8 @@ DATE = Param(None, type=["null", "string"], format="date", description="the day 
 GATES = Param("", type="string", description="a step whose closed gate you have looked at and accept")
 
 
-def dag(dag_id: str, about: str, schedule: str | None, **params: Param) -> DAG:
-    """A DAG of which one run at a time is on."""
+def dag(dag_id: str, about: str, schedule: str | None, hours: int = 12, **params: Param) -> DAG:
+    """A DAG of which one run at a time is on, for `hours` at most."""
     return DAG(
         dag_id,
         description=about,
@@ -85,7 +87,7 @@ def dag(dag_id: str, about: str, schedule: str | None, **params: Param) -> DAG:
         start_date=START,
         catchup=False,
         max_active_runs=1,
-        dagrun_timeout=timedelta(hours=12),
+        dagrun_timeout=timedelta(hours=hours),
         default_args=DEFAULTS,
         params=params,
         tags=["cdp"],
@@ -116,11 +118,11 @@ def deployment() -> list[str]:
     return ["--conf", CONF, "--env", ENV]
 
 
-def task(step: Step, *, hold: bool, outlets: tuple[Asset, ...] = ()) -> SparkStep:
-    """The task of one step. `hold` keeps the lake's lock for the next task of the same DAG run."""
-    args = [*deployment(), "--date", DAY, "--run-id", "{{ run_id }}", "--accept", ACCEPT, *(["--hold"] if hold else [])]
+def task(step: Step, day: str = DAY, outlets: tuple[Asset, ...] = (), **more) -> SparkStep:
+    """The task of one step. `--hold` keeps the lake's lock for the other tasks of the same DAG run."""
+    args = [*deployment(), "--date", day, "--run-id", "{{ run_id }}", "--accept", ACCEPT, "--hold"]
     about = f"{step.about.capitalize()}.\n\nReads: {', '.join(step.reads) or '-'}\n\nWrites: {', '.join(step.writes)}"
-    return submit(step.name, f"jobs/{step.name}.py", args, about, outlets=list(outlets))
+    return submit(step.name, f"jobs/{step.name}.py", args, about, outlets=list(outlets), **more)
 
 
 def chain(steps: list[Step], tasks: dict[str, SparkStep]) -> None:
@@ -129,3 +131,13 @@ def chain(steps: list[Step], tasks: dict[str, SparkStep]) -> None:
         for name in upstream(step):
             if name in tasks:
                 tasks[name] >> tasks[step.name]
+
+
+def give_back(tasks: dict[str, SparkStep]) -> SparkStep:
+    """The last task, whatever became of the others: the lake is free for the next run, also where this one failed.
+
+    A teardown: Airflow does not judge the DAG run by it.
+    """
+    args = ["unlock", *deployment(), "--run-id", "{{ run_id }}"]
+    last = submit("unlock", "cdp_spark/cli.py", args, "Give the lake's lock back, if this DAG run still holds it.")
+    return list(tasks.values()) >> last.as_teardown()

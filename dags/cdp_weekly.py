@@ -1,13 +1,19 @@
 """Airflow, every week: models are fitted anew where they are due, and tables are kept fast and small."""
 
-from cdp_dag import DATE, GATES, chain, dag, task
+from airflow.providers.standard.operators.empty import EmptyOperator
+from cdp_dag import DATE, GATES, NEWEST, chain, dag, give_back, task
 
 from cdp_spark.pipeline import STEPS, UPKEEP
 
-WEEKLY = [step for step in (*STEPS, *UPKEEP) if step.every == "week"]
+LEARNING = [step for step in STEPS if step.every == "week"]
 
 with dag("cdp_weekly", "Train models and maintain tables", "0 12 * * 0", date=DATE, accept=GATES):
-    tasks = {step.name: task(step, hold=step != WEEKLY[-1]) for step in WEEKLY}
-    chain(WEEKLY, tasks)
-    for before, after in zip(WEEKLY, WEEKLY[1:], strict=False):
-        tasks[before.name] >> tasks[after.name]
+    tasks = {step.name: task(step, NEWEST) for step in LEARNING}
+    chain(LEARNING, tasks)
+    # files are joined when nobody writes any more, also after a failure
+    upkeep = {step.name: task(step, NEWEST, trigger_rule="all_done") for step in UPKEEP}
+    done = EmptyOperator(task_id="done", doc_md="Fails with any step: Airflow judges a DAG run by its last tasks.")
+    list(tasks.values()) >> done
+    for last in upkeep.values():
+        list(tasks.values()) >> last >> done
+    give_back(tasks | upkeep)

@@ -49,17 +49,47 @@ def test_every_dag_imports_and_runs_once_at_a_time(bag):
 def test_the_dags_are_the_steps(bag):
     names = {step.name for step in DAILY}
     wanted = {step.name: sorted(set(upstream(step)) & names) for step in DAILY}
-    assert bag["dags"]["cdp_daily"]["tasks"] == wanted
-    weekly = [step.name for step in (*STEPS, *UPKEEP) if step.every == "week"]
-    assert list(bag["dags"]["cdp_weekly"]["tasks"]) == weekly
-    assert names | set(weekly) == {step.name for step in (*STEPS, *UPKEEP)}
+    assert bag["dags"]["cdp_daily"]["tasks"] == wanted | {"unlock": sorted(names)}
+    weekly = {step.name for step in (*STEPS, *UPKEEP) if step.every == "week"}
+    assert set(bag["dags"]["cdp_weekly"]["tasks"]) == weekly | {"done", "unlock"}
+    assert names | weekly == {step.name for step in (*STEPS, *UPKEEP)}
 
 
 @needs_airflow
-def test_only_the_last_task_lets_the_lake_go_and_publishes(bag):
-    daily = bag["dags"]["cdp_daily"]
-    assert [name for name, args in daily["args"].items() if "--hold" not in args] == ["publish"]
-    assert daily["outlets"] == {"publish": ["cdp_published_run"]}
+def test_a_weekly_step_waits_for_what_it_reads_alone_and_upkeep_for_all_however_they_ended(bag):
+    weekly = bag["dags"]["cdp_weekly"]
+    learning = [step for step in STEPS if step.every == "week"]
+    names = {step.name for step in learning}
+    for step in learning:
+        assert weekly["tasks"][step.name] == sorted(set(upstream(step)) & names)
+    assert weekly["tasks"]["value"] == []  # a failed `train` does not stop it
+    assert weekly["tasks"]["maintain"] == sorted(names) and weekly["rules"]["maintain"] == "all_done"
+    # Airflow judges a DAG run by its leaves: a failure must not hide behind an upkeep that went well
+    assert weekly["tasks"]["done"] == sorted(names | {"maintain"}) and weekly["rules"]["done"] == "all_success"
+
+
+@needs_airflow
+def test_weekly_steps_work_on_the_newest_published_day(bag):
+    """Airflow's logical date of a weekly run is a week old: the daily run has passed it, and no step would run."""
+    days = {args[args.index("--date") + 1] for args in bag["dags"]["cdp_weekly"]["args"].values() if "--date" in args}
+    assert len(days) == 1 and "'published'" in days.pop()
+
+
+@needs_airflow
+def test_every_dag_run_gives_the_lake_back_however_it_ended(bag):
+    for name in ("cdp_daily", "cdp_weekly"):
+        dag = bag["dags"][name]
+        assert dag["teardowns"] == ["unlock"] and "--run-id" in dag["args"]["unlock"]
+        steps = set(dag["tasks"]) - {"unlock", "done"}
+        assert set(dag["tasks"]["unlock"]) == steps
+        assert all("--hold" in dag["args"][step] for step in steps)
+    assert bag["dags"]["cdp_daily"]["outlets"] == {"publish": ["cdp_published_run"]}
+
+
+@needs_airflow
+def test_no_dag_run_is_cut_short_while_its_task_may_go_on(bag):
+    for dag in bag["dags"].values():
+        assert dag["seconds"] > dag["longest"]
 
 
 def test_dags_need_only_the_pipeline_and_airflow():

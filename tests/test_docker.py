@@ -63,6 +63,26 @@ def test_the_environment_of_compose_is_sound_and_names_its_services():
     )
 
 
+def test_airflow_finds_itself_by_name_and_spark_before_its_own():
+    """`airflow standalone` starts its parts by the name `airflow`."""
+    text = (DOCKER / "Dockerfile.airflow").read_text()
+    program = re.search(r'CMD \["(.+)/airflow", "standalone"\]', text)[1]
+    assert re.search(r'^ENV PATH="?(.+?)"?$', text, re.M)[1].split(":") == ["${PATH}", program]
+
+
+def test_mlflow_answers_by_the_name_that_the_environment_calls_it():
+    command = COMPOSE["services"]["mlflow"]["command"]
+    allowed = command[command.index("--allowed-hosts") + 1].split(",")
+    host = load(ROOT / "conf", "compose").env.mlflow_uri.removeprefix("http://")
+    assert host in allowed and "*" not in allowed
+
+
+def test_whoever_keeps_or_loads_models_knows_the_store():
+    store = load(ROOT / "conf", "compose").env.s3.endpoint
+    for name in ("mlflow", "airflow", "spark-worker"):
+        assert COMPOSE["services"][name]["environment"]["MLFLOW_S3_ENDPOINT_URL"] == store, name
+
+
 def test_settings_of_dags_are_those_that_dags_read():
     known = set(re.findall(r"CDP_[A-Z_]+", (ROOT / "dags" / "cdp_dag.py").read_text())) | {"CDP_JARS"}
     used = set(re.findall(r"CDP_[A-Z_]+", "".join((DOCKER / name).read_text() for name in (*FILES, "compose.yml"))))

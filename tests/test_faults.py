@@ -1,7 +1,7 @@
 """What is left after a crash, a full disk or two runs at once? After the next run: the tables of an undisturbed run.
 
 Real processes of the real command; what goes wrong in them is in tests/kill and tests/outage. `make test-faults` kills
-every write of every step before, during and after its commit, and prints the matrix; `make test-all` kills one.
+every write of every step before, during and after its commit, and prints the matrix; `make test` kills one.
 """
 
 from __future__ import annotations
@@ -18,7 +18,6 @@ from tests.faulty import LONG, OF_INGEST, Shop, landed, noted, plain, shop, tiny
 from tests.lakes import contents, environment
 
 
-@pytest.mark.slow
 def test_a_killed_landing_is_mended_by_the_next(tiny, landed, tmp_path):
     lake = tmp_path / "lake"
     assert tiny.run(lake, "--to", "ingest", wrong="bronze.web during").returncode < 0

@@ -67,6 +67,7 @@ def test_each_day_brings_what_is_new_and_a_rerun_brings_the_same(spark, tmp_path
             insert("sales", 3, "2026-01-30 00:10:00+01:00"),  # 23:10 UTC on the 29th: within the overlap of the 30th
             insert("sales", 4, "2026-01-30 12:00:00+00"),
             insert("sales", 5, "2026-02-01 00:00:00+00"),  # belongs to a day that is not run
+            "INSERT INTO sales VALUES (6, 'u6', 'u6@example.com', 1, 'paid', NULL)",
             insert("sales_log", 1, "2026-01-29 08:00:00+00", status="open"),
             insert("sales_log", 1, "2026-01-30 09:00:00+00", status="paid"),
             insert("sales_log", 1, "2026-01-31 09:00:00+00", -10, status="refunded"),
@@ -87,6 +88,8 @@ def test_each_day_brings_what_is_new_and_a_rerun_brings_the_same(spark, tmp_path
     assert landed[1] == {(first, "1", "open"), (second, "1", "open"), (second, "1", "paid"), (third, "1", "paid"),
                          (third, "1", "refunded")}  # fmt: skip
     assert "example.com" not in done.stdout + done.stderr
+    assert done.stderr.count("source shop: 1 rows of sales have no updated_at") == 3  # a day
+    assert "sales_log have no" not in done.stderr
 
 
 def test_the_range_starts_an_overlap_before_the_last_watermark_of_the_days_before(spark):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 
 import pytest
 
 from cdp_spark.config.contract import Table
 from cdp_spark.contracts import ContractError
-from cdp_spark.lake import Lake
+from cdp_spark.lake import QUARANTINE, Lake, quarantine_rows
+from jobs import maintain
+from tests.forty import put
+from tests.lakes import contents, job_on
 from tests.tables import table
 
 DAY = date(2026, 1, 30)
@@ -79,3 +82,27 @@ def test_days_that_are_over_are_forgotten(spark, old):
     lake.write("gold.things", table(spark, "on date | id string | n int\n2026-01-31 | c | 4"), on=date(2026, 1, 31))
     lake.forget("gold.things", before=date(2026, 1, 31))
     assert [row.id for row in lake.read("gold.things").collect()] == ["c"]
+
+
+def operations(job, name: str) -> list[str]:
+    return [row.operation for row in job.lake._table(name).history().collect()]
+
+
+@pytest.mark.slow
+def test_the_step_maintain_keeps_what_tables_say_and_forgets_old_bad_rows(spark, tmp_path):
+    job = job_on(spark, tmp_path / "lake", "", DAY)
+    for number in range(3):
+        row = table(spark, f"destination string | delivery_id string | status string\ncrm | d{number} | confirmed")
+        put(job.lake, "activation.deliveries", row)
+    bad = table(spark, "raw string | rule string\n{} | event_time")
+    for days in (1, job.conf.base.quarantine_days + 1):
+        on = DAY - timedelta(days=days)
+        rows = quarantine_rows(bad, "bronze.crm", "event_time", "a time", on)
+        job.lake.quarantine("bronze.crm", rows, on, rows=1)
+    before = contents(spark, tmp_path / "lake")
+    maintain.run(job)
+    after = contents(spark, tmp_path / "lake")
+    assert (before.pop(QUARANTINE)[0], after.pop(QUARANTINE)[0]) == (2, 1)
+    assert after == before and "activation.deliveries" in after
+    assert "OPTIMIZE" in operations(job, "activation.deliveries")
+    assert "VACUUM END" in operations(job, "activation.deliveries")

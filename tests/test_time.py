@@ -3,21 +3,25 @@
 from __future__ import annotations
 
 import shutil
+from dataclasses import replace
 from datetime import date
-from types import SimpleNamespace
 
 import click
 import pytest
 from click.testing import CliRunner
+from pyspark.sql import functions as F
 
 from cdp_spark import runner
+from cdp_spark.config.models import Gates
 from cdp_spark.governance import gates
 from cdp_spark.governance.publish import publication
 from cdp_spark.marks import unfit, warnings
 from cdp_spark.pipeline import Step, between
-from cdp_spark.runner import RunError, days, refuse_older, refuse_rewind, run_steps
+from cdp_spark.ranges import refuse_broken_off
+from cdp_spark.runner import RunError, dated, days, refuse_older, refuse_rewind, run_steps
 from cdp_spark.watch import look, new_sources
 from tests.drops import DAY1, DAY2, write
+from tests.forty import put
 from tests.lakes import contents, job_on, resolved_as_it_stands
 
 ONE, TWO = date(2026, 1, 30), date(2026, 1, 31)
@@ -91,9 +95,7 @@ def test_days():
 def test_an_older_day_alone_is_refused(spark, tmp_path):
     job = job_on(spark, tmp_path / "lake", "", DAY1)
     refuse_older(job, ONE)
-    row = ("r", TWO, job.run_at.replace(tzinfo=None), "published", "h", None, {}, [], [])
-    schema = job.lake.read("governance.runs").schema
-    job.lake.write("governance.runs", spark.createDataFrame([row], schema))
+    published(job, TWO)
     refuse_older(job, TWO)
     with pytest.raises(RunError, match="--from-date 2026-01-30 --to-date 2026-01-31"):
         refuse_older(job, ONE)
@@ -124,20 +126,100 @@ def test_a_day_before_those_whose_people_are_there_is_refused(spark, tmp_path, m
     assert done == ["steps"] * 4
 
 
-def test_gates_judge_shares_of_what_was_there(spark, tmp_path):
-    job = job_on(spark, tmp_path / "lake", "", DAY1)
-    limits = SimpleNamespace(people_changed_max=0.25, members_changed_max=0.5, min_before=4)
-    judged = SimpleNamespace(lake=job.lake, as_of=job.as_of, conf=SimpleNamespace(base=SimpleNamespace(gates=limits)))
-    assert gates.closed(judged, "resolve") == gates.closed(judged, "audiences") == gates.closed(judged, "kpis") == []
-    members = [(f"crm|C{n}", "crm", f"C{n}", f"p{n}", ONE, None) for n in range(4)]
-    columns = job.lake.read("identity.members").schema
-    job.lake.write("identity.members", spark.createDataFrame(members, columns))
-    told = [(job.as_of, "p0", "merged", f"p{n}", job.run_at.replace(tzinfo=None), "r") for n in (2, 3)]
-    schema = job.lake.read("identity.changes").schema
-    job.lake.write("identity.changes", spark.createDataFrame(told[:1], schema), on=job.as_of)
-    assert gates.closed(judged, "resolve") == []
-    job.lake.write("identity.changes", spark.createDataFrame(told, schema), on=job.as_of)
-    assert "2 of 4 people were merged or split" in gates.closed(judged, "resolve")[0]
+def published(job, day: date) -> None:
+    row = (f"r{day}", day, job.run_at.replace(tzinfo=None), "published", "h", None, {}, [], [])
+    schema = job.lake.read("governance.runs").schema
+    job.lake.write("governance.runs", job.spark.createDataFrame([row], schema))
+
+
+def test_a_job_may_ask_for_the_newest_published_day(spark, tmp_path):
+    job = job_on(spark, tmp_path / "lake", "", date(2026, 1, 25))
+    with pytest.raises(RunError, match="nothing was ever published"):
+        dated(job, "published")
+    for day in (TWO, ONE):
+        published(job, day)
+    assert dated(job, "published").date == TWO  # a week after the job's own: it would be refused
+    with pytest.raises(RunError, match="is published already"):
+        dated(job, "2026-01-25")
+
+
+def test_a_range_that_was_broken_off_must_be_finished(spark, tmp_path, monkeypatch):
+    def step(job, steps, accept):
+        if job.date == TWO and not mended:
+            raise RunError("broken", 3)
+
+    mended, after, every = [], date(2026, 2, 1), between()
+    one, two, next_one = (job_on(spark, tmp_path / "lake", "", day) for day in (ONE, TWO, after))
+    monkeypatch.setattr(runner, "_in_order", step)
+    run_steps(one, every, days=(ONE, TWO, after))
+    with pytest.raises(RunError, match="broken"):
+        run_steps(two, every, days=(ONE, TWO, after))
+    for days_, steps in (([after], every), ([TWO], every), ([TWO, after], between("resolve")), ([TWO, after], STEPS)):
+        with pytest.raises(RunError, match="--from-date 2026-01-31 --to-date 2026-02-01") as told:
+            refuse_broken_off(two, days_, steps)
+        assert told.value.exit_code == 2
+    refuse_broken_off(two, [TWO, after], every)
+    mended.append(True)
+    run_steps(two, every, days=(TWO, after))
+    with pytest.raises(RunError, match="--from-date 2026-01-31"):
+        refuse_broken_off(next_one, [date(2026, 2, 2)], every)
+    run_steps(next_one, every, days=(TWO, after))
+    refuse_broken_off(next_one, [date(2026, 2, 2)], every)
+
+
+def test_a_day_alone_and_steps_that_publish_nothing_are_no_range(spark, tmp_path, monkeypatch):
+    monkeypatch.setattr(runner, "_in_order", lambda *_: [])
+    job = job_on(spark, tmp_path / "lake", "", ONE)
+    run_steps(job, between(), days=(ONE,))
+    run_steps(job, between(last="resolve"), days=(ONE, TWO))
+    refuse_broken_off(job, [TWO], between())
+
+
+def limited(job):
+    """The job with limits that four people can reach."""
+    limits = Gates(people_changed_max=0.25, members_changed_max=0.5, min_before=2)
+    base = job.conf.base.model_copy(update={"gates": limits})
+    return replace(job, conf=job.conf.model_copy(update={"base": base}))
+
+
+def members_of(job, *rows: tuple) -> None:
+    """identity.members: (key, person, valid from, valid to)."""
+    full = [(f"crm|{key}", "crm", key, *rest) for key, *rest in rows]
+    schema = job.lake.read("identity.members").schema
+    job.lake.write("identity.members", job.spark.createDataFrame(full, schema))
+
+
+def test_a_gate_judges_people_against_the_published_run(spark, tmp_path):
+    one, two = (limited(job_on(spark, tmp_path / "lake", "", day)) for day in (ONE, TWO))
+    assert [gates.closed(one, step) for step in ("resolve", "audiences", "kpis")] == [[], [], []]
+    published(one, date(2026, 1, 29))
+    first = [(f"C{n}", f"p{n}", ONE, None) for n in range(4)]
+    members_of(one, *first)
+    assert gates.closed(one, "resolve") == []
+    moved = [(f"C{n}", f"p{n}", ONE, one.as_of) for n in (2, 3)] + [(f"C{n}", "p0", one.as_of, None) for n in (2, 3)]
+    members_of(one, *first[:3], ("C3", "p3", ONE, one.as_of), ("C3", "p0", one.as_of, None))
+    assert gates.closed(one, "resolve") == []  # one of four: as many as may be
+    members_of(one, *first[:2], *moved)
+    assert "2 of 4 people were merged or split since 2026-01-30" in gates.closed(one, "resolve")[0]
+    # the gate kept it back: the next day is not judged by it, though nothing changed on that day
+    assert "2 of 4 people" in gates.closed(two, "resolve")[0]
+    published(one, ONE)
+    assert gates.closed(two, "resolve") == []
+
+
+def test_a_gate_judges_members_against_the_published_run(spark, tmp_path):
+    one, two = (limited(job_on(spark, tmp_path / "lake", "", day)) for day in (ONE, TWO))
+    published(one, date(2026, 1, 29))
+    new = [("vip", f"p{n}", one.as_of, None) for n in range(2, 4)]
+    rows = [("vip", "p0", ONE, None), ("vip", "p1", ONE, None), *new]
+    frame = spark.createDataFrame(rows, "audience string, person_id string, since date, left date")
+    put(one.lake, "activation.members", frame.withColumn("arm", F.lit("treatment")))
+    for job in (one, two):
+        told = gates.closed(job, "audiences")
+        assert "audience vip went from 2 to 4 members since 2026-01-30" in told[0]
+        assert "withdrawn" in told[-1]
+    published(one, ONE)
+    assert gates.closed(two, "audiences") == []
 
 
 @pytest.mark.slow

@@ -6,16 +6,25 @@ import json
 from datetime import date, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
+from types import SimpleNamespace
 
 import pytest
+from click.testing import CliRunner
 from pyspark.errors import PySparkException
 from pyspark.sql import functions as F
 
-from cdp_spark import failures
+from cdp_spark import cli, failures, runner
+from cdp_spark import watch as watching
+from cdp_spark.config.load import ConfError
 from cdp_spark.config.models import Alerts
+from cdp_spark.contracts import ContractError
 from cdp_spark.cost import Meter
 from cdp_spark.governance.health import alerts
 from cdp_spark.governance.lineage import emit, events
+from cdp_spark.jars import JarError
+from cdp_spark.lock import RunError
+from cdp_spark.pipeline import between
+from cdp_spark.storage import StorageError
 
 TODAY = date(2026, 1, 31)
 LIMITS = Alerts()
@@ -122,3 +131,90 @@ def test_what_failed_below_us_is_told_in_words_of_ours(spark, words, told):
         spark.range(1).select(F.raise_error(F.lit(words))).collect()
     message = failures.failure("profile", error.value)
     assert message.startswith(f"step profile failed: {told}") and "ann@" not in message
+
+
+def failing(monkeypatch, error: Exception) -> RunError:
+    """How a step ends in which `error` is raised."""
+
+    def run(job):
+        raise error
+
+    monkeypatch.setattr(runner, "import_module", lambda _: SimpleNamespace(run=run))
+    with pytest.raises(RunError) as told:
+        runner._run_one(None, between("profile", "profile")[0])
+    return told.value
+
+
+def test_an_error_of_others_in_a_step_is_told_by_its_kind_and_can_be_tried_again(monkeypatch):
+    foreign = type("Foreign", (Exception,), {"__module__": "mlflow.exceptions"})
+    for error in (ValueError("ann@example.com is no number"), foreign("ann@example.com"), KeyError("ann@example.com")):
+        ended = failing(monkeypatch, error)
+        assert ended.exit_code == 3
+        assert f"step profile failed: unexpectedly ({type(error).__name__} at cdp_spark/job.py:" in str(ended)
+        assert "ann@" not in str(ended) and "CDP_TRACE=1" in str(ended)
+
+
+def test_our_own_errors_in_a_step_speak_and_only_those_about_the_configuration_are_final(monkeypatch):
+    ended = failing(monkeypatch, ConfError(["conf/x.yml: colour: unknown"]))
+    assert (ended.exit_code, "colour: unknown" in str(ended)) == (2, True)
+    ended = failing(monkeypatch, ContractError("gold.things: nothing was written"))
+    assert (ended.exit_code, "nothing was written" in str(ended)) == (3, True)
+
+
+@pytest.mark.parametrize(
+    ("error", "code", "words"),
+    [
+        (ValueError("ann@example.com"), 3, "unexpectedly (ValueError"),
+        (json.JSONDecodeError("no", "ann@example.com", 0), 3, "unexpectedly (JSONDecodeError"),
+        (OSError(28, "No space left on device"), 3, "a disk is full"),
+        (RunError("another run", 4), 4, "another run"),
+        (JarError("a JAR is missing"), 2, "a JAR is missing"),
+        (ConfError(["conf/x.yml: y: unknown"]), 2, "1 problem(s) in the configuration"),
+    ],
+)
+def test_whatever_goes_wrong_ends_in_one_message_and_a_code(monkeypatch, capsys, error, code, words):
+    monkeypatch.delenv("CDP_TRACE", raising=False)
+    monkeypatch.setenv("CDP_LOG", "json")
+    assert cli.told(error) == code
+    line = json.loads(capsys.readouterr().err)
+    assert line["level"] == "error" and words in line["message"] and "ann@" not in line["message"]
+    monkeypatch.setenv("CDP_LOG", "")
+    monkeypatch.setenv("CDP_TRACE", "1")
+    assert cli.told(error) == code
+    assert words in capsys.readouterr().err.splitlines()[-1 - ("problem" in words)]
+
+
+@pytest.fixture
+def watched(monkeypatch):
+    """(endings of the looks to come, pauses between them) of a watch that has no lake and does not sleep."""
+    endings, pauses = [], []
+
+    def look(job, steps):
+        if ending := endings.pop(0):
+            raise ending
+        return ()
+
+    job = SimpleNamespace(log=lambda _: None)
+    for name, fake in (("look", look), ("refuse_older", lambda *_: None), ("refuse_broken_off", lambda *_: None),
+                       ("jobs", SimpleNamespace(start=lambda *_, **__: job)),
+                       ("time", SimpleNamespace(monotonic=lambda: 0.0, sleep=pauses.append))):  # fmt: skip
+        monkeypatch.setattr(watching, name, fake)
+    return endings, pauses
+
+
+def test_a_watch_outlives_an_outage_and_gives_up_on_one_that_does_not_end(watched):
+    endings, pauses = watched
+    away, busy = StorageError("the store is away"), RunError("another run holds the lake", 4)
+    endings += [away, None, busy, *[away] * 6]
+    ended = CliRunner().invoke(watching.watch, ["--conf", "conf"])
+    assert ended.exception is away and endings == []
+    assert [seconds / 60 for seconds in pauses] == [20, 10, 10, 20, 40, 60, 60, 60]
+    assert "the store is away; the next look is in 20 minutes" in ended.stderr
+
+
+def test_a_watch_ends_at_once_where_another_look_would_not_help(watched):
+    endings, pauses = watched
+    for given, asked in ((RunError("a day too old", 2), []), (StorageError("away"), ["--once"])):
+        endings.append(given)
+        assert CliRunner().invoke(watching.watch, ["--conf", "conf", *asked]).exception is given
+    assert pauses == []

@@ -60,7 +60,7 @@ class Env(Strict):
 
 
 class Gates(Strict):
-    """When a step's outcome stops the steps that follow from it. Shares of what was there before; judged from
+    """When a step's outcome stops the steps that follow from it. Shares of what the published run had; judged from
     `min_before` people or members on, as in a small beginning everything changes."""
 
     people_changed_max: float = Field(1.0, ge=0, le=1, description="people merged or split by one run, of those known")

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from datetime import date, timedelta
 
+from pyspark.sql import Column
 from pyspark.sql import functions as F
 
 from cdp_spark.job import Job
+
+WAITING = "until then nothing is delivered, and who has withdrawn stays in the lists that are out: decide today"
 
 
 def closed(job: Job, step: str) -> list[str]:
@@ -14,38 +18,54 @@ def closed(job: Job, step: str) -> list[str]:
     return GATES[step](job) if step in GATES else []
 
 
+def base(job: Job) -> date:
+    """The `as_of` that a run is compared with: that of the newest published run of an earlier day.
+
+    What a closed gate has kept back stands in the tables already: the day before must not be what the next day is
+    judged by. Where nothing was published yet, it is the day before all the same.
+    """
+    runs = job.lake.read("governance.runs").where(F.col("date") < F.lit(job.date))
+    day = runs.agg(F.max("date").alias("day")).first()["day"]
+    return day + timedelta(days=1) if day else job.date
+
+
+def holds(day: date, since: str, until: str) -> Column:
+    """Rows of a history, valid from `since` to before `until`, that held on `day`."""
+    return (F.col(since) <= F.lit(day)) & (F.col(until).isNull() | (F.col(until) > F.lit(day)))
+
+
 def _people(job: Job) -> list[str]:
-    """People merged or split by this run, of those known before it."""
-    gates, day = job.conf.base.gates, F.lit(job.as_of)
-    known = job.lake.read("identity.members").where(F.col("valid_from") < day)
-    before = known.where(F.col("valid_to").isNull() | (F.col("valid_to") >= day))
-    people = before.agg(F.count_distinct("person_id").alias("n")).first()["n"]
-    told = job.lake.read("identity.changes").where(
-        (F.col("effective_at") == day) & F.col("change").isin("merged", "split")
+    """People merged or split since the published run: those of whose records some are another person's now."""
+    gates, at, members = job.conf.base.gates, base(job), job.lake.read("identity.members")
+    before = members.where(holds(at, "valid_from", "valid_to")).select("subject_key", F.col("person_id").alias("old"))
+    now = members.where(holds(job.as_of, "valid_from", "valid_to")).select("subject_key", "person_id")
+    moved = F.when(F.col("person_id") != F.col("old"), F.col("old"))
+    counted = before.join(now, "subject_key", "left").agg(
+        F.count_distinct("old").alias("people"), F.count_distinct(moved).alias("changed")
     )
-    changed = told.agg(F.count_distinct("previous_person_id").alias("n")).first()["n"]
+    people, changed = counted.first()
     if people < gates.min_before or changed <= gates.people_changed_max * people:
         return []
     return [
-        f"{changed} of {people} people were merged or split, more than gates.people_changed_max "
+        f"{changed} of {people} people were merged or split since {at}, more than gates.people_changed_max "
         f"{gates.people_changed_max}; look at identity.changes of {job.as_of}, mend the rule or the source"
     ]
 
 
 def _members(job: Job) -> list[str]:
-    """Growth or loss of each audience against the run before."""
-    gates, day = job.conf.base.gates, F.lit(job.as_of)
-    before = (F.col("since") < day) & (F.col("left").isNull() | (F.col("left") >= day))
+    """Growth or loss of each audience against the published run."""
+    gates, at = job.conf.base.gates, base(job)
     rows = job.lake.read("activation.members").groupBy("audience").agg(
-        F.count_if(before).alias("before"), F.count_if(F.col("left").isNull()).alias("now")
+        F.count_if(holds(at, "since", "left")).alias("before"), F.count_if(F.col("left").isNull()).alias("now")
     )  # fmt: skip
-    return [
-        f"audience {row['audience']} went from {row['before']} to {row['now']} members, more than "
+    told = [
+        f"audience {row['audience']} went from {row['before']} to {row['now']} members since {at}, more than "
         f"gates.members_changed_max {gates.members_changed_max}; look at activation.funnels of {job.as_of}"
         for row in rows.orderBy("audience").collect()
         if row["before"] >= gates.min_before
         and abs(row["now"] - row["before"]) > gates.members_changed_max * row["before"]
     ]
+    return told and [*told, WAITING]
 
 
 def _drift(job: Job) -> list[str]:

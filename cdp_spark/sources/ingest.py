@@ -15,7 +15,7 @@ from pyspark.sql import functions as F
 
 from cdp_spark.config.source import Source
 from cdp_spark.job import Job, side_by_side
-from cdp_spark.sources.jdbc import jdbc_rows
+from cdp_spark.sources.jdbc import jdbc_rows, without_watermark
 from cdp_spark.sources.land import bronze_rows, deduplicated, judged, quarantined
 from cdp_spark.sources.read import Raw, SourceError, raw_rows
 from cdp_spark.sources.unreadable import unreadable
@@ -102,6 +102,8 @@ def land(job: Job, name: str, source: Source, landing: int) -> Landed:
     """Land one source; its account. Raises SourceError where a field is missing or a snapshot shrank too far."""
     if source.jdbc:
         raw = jdbc_rows(job.spark, name, source, job.lake.read(f"bronze.{name}"), job.date)
+        if lost := without_watermark(job.spark, name, source):
+            job.warn(lost)
         return _land_rows(job, name, source, raw, landing)
     uri = f"{job.drops}/{source.path.replace('{date}', str(job.date))}"
     storage = Storage(job.spark)

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC, date, datetime, timedelta
 
 from py4j.protocol import Py4JJavaError
 from pyspark.errors import PySparkException
-from pyspark.sql import DataFrame, SparkSession
+from pyspark.sql import DataFrame, DataFrameReader, SparkSession
 from pyspark.sql import functions as F
 
 from cdp_spark.config.source import Jdbc, Source
@@ -24,8 +26,31 @@ def jdbc_rows(spark: SparkSession, name: str, source: Source, bronze: DataFrame,
     be read; its words are not told, as they may hold a login.
     """
     where = between(source.jdbc, last_watermark(bronze, source.jdbc, day), day)
-    try:
+    with _telling(name, source):
         frame = _read(spark, source.jdbc, where)
+    if missing := [field for field in (*source.required, *source.key) if field not in frame.columns]:
+        raise SourceError(f"source {name}: field {missing[0]!r} is no column of {source.jdbc.table}")
+    return typed_rows(frame, source, F.lit(source.jdbc.table))
+
+
+def without_watermark(spark: SparkSession, name: str, source: Source) -> str | None:
+    """What to warn of where rows of the table have no watermark: they belong to no day, and are never landed."""
+    asked = f"(SELECT count(*) AS rows_of FROM {source.jdbc.table} WHERE {source.jdbc.watermark} IS NULL) AS cdp"
+    with _telling(name, source):
+        count = int(_reader(spark, source.jdbc).option("dbtable", asked).load().first()["rows_of"])
+    if not count:
+        return None
+    return (
+        f"source {name}: {count} rows of {source.jdbc.table} have no {source.jdbc.watermark}, so that no day lands "
+        "them: give them one there, or name a view as `table` that does"
+    )
+
+
+@contextmanager
+def _telling(name: str, source: Source) -> Iterator[None]:
+    """Errors of the database as SourceError."""
+    try:
+        yield
     except (Py4JJavaError, PySparkException) as error:
         java = getattr(error, "java_exception", None)
         kind = java.getClass().getSimpleName() if java else type(error).__name__
@@ -34,9 +59,6 @@ def jdbc_rows(spark: SparkSession, name: str, source: Source, bronze: DataFrame,
             f"variable {source.jdbc.url_env} names answer, do table and column {source.jdbc.watermark} exist, and may "
             f"the login of {source.jdbc.user_env} and {source.jdbc.password_env} read them?"
         ) from None
-    if missing := [field for field in (*source.required, *source.key) if field not in frame.columns]:
-        raise SourceError(f"source {name}: field {missing[0]!r} is no column of {source.jdbc.table}")
-    return typed_rows(frame, source, F.lit(source.jdbc.table))
 
 
 def last_watermark(bronze: DataFrame, jdbc: Jdbc, day: date) -> datetime | None:
@@ -56,13 +78,17 @@ def between(jdbc: Jdbc, last: datetime | None, day: date) -> str:
     return f"{where} AND {jdbc.watermark} >= TIMESTAMP WITH TIME ZONE '{begin:%Y-%m-%d %H:%M:%S.%f}+00'"
 
 
-def _read(spark: SparkSession, jdbc: Jdbc, where: str) -> DataFrame:
+def _reader(spark: SparkSession, jdbc: Jdbc) -> DataFrameReader:
     options = {"url": os.environ.get(jdbc.url_env, ""), "driver": jdbc.driver, "fetchsize": str(FETCH)}
     options |= {
         key: os.environ.get(env, "") for key, env in (("user", jdbc.user_env), ("password", jdbc.password_env)) if env
     }
     options["sessionInitStatement"] = "SET TIME ZONE 'UTC'"
-    reader = spark.read.format("jdbc").options(**options)
+    return spark.read.format("jdbc").options(**options)
+
+
+def _read(spark: SparkSession, jdbc: Jdbc, where: str) -> DataFrame:
+    reader = _reader(spark, jdbc)
     rows = f"(SELECT * FROM {jdbc.table} WHERE {where}) AS cdp"
     if jdbc.partitions == 1:
         return reader.option("dbtable", rows).load()

@@ -11,9 +11,13 @@ bag = BundleDagBag(dag_folder=folder, bundle_path=folder, bundle_name="dags-fold
 found = {
     name: {
         "tasks": {t.task_id: sorted(t.upstream_task_ids) for t in dag.tasks},
-        "args": {t.task_id: [str(a) for a in t.application_args] for t in dag.tasks},
+        "args": {t.task_id: [str(a) for a in getattr(t, "application_args", ())] for t in dag.tasks},
         "outlets": {t.task_id: [o.name for o in t.outlets] for t in dag.tasks if t.outlets},
         "runs": dag.max_active_runs,
+        "seconds": dag.dagrun_timeout.total_seconds(),
+        "longest": max(t.execution_timeout.total_seconds() for t in dag.tasks),
+        "rules": {t.task_id: str(t.trigger_rule.value) for t in dag.tasks},
+        "teardowns": [t.task_id for t in dag.tasks if t.is_teardown],
         "careful": [
             t.task_id
             for t in dag.tasks
