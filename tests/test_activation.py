@@ -241,9 +241,10 @@ def test_a_payload_carries_the_newest_recommendations_best_first(job):
         p01              | 2026-05-29 | 3        | A
         """,
     )
-    put(job.lake, "ml.recommendations", rows.withColumns({"score": F.lit(0.5), "method": F.lit("als")}))
-    old = rows.limit(1).withColumns({"as_of": F.lit("2026-05-22").cast("date"), "score": F.lit(0.9)})
-    put(job.lake, "ml.recommendations", old.withColumn("method", F.lit("als")))
+    rows = rows.withColumns({"score": F.lit(0.5), "method": F.lit("als")})
+    put(job.lake, "ml.recommendations", rows, on=date(2026, 5, 29))
+    old = rows.limit(1).withColumn("as_of", F.lit("2026-05-22").cast("date"))
+    put(job.lake, "ml.recommendations", old, on=date(2026, 5, 22))
     fields = {
         "person_id": {"column": "person_id"},
         "best": {"column": "array_join(slice(RECOMMENDATIONS, 1, 2), ' ')"},

@@ -209,7 +209,7 @@ def test_members_and_deliveries_have_one_way_in():
     assert {name for name in made if not name.startswith("cdp_spark/identity/")} == {f"{plan}:plan"}
     tree = ast.parse((ROOT / plan).read_text())
     bodies = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
-    assert calls(bodies["plan"], "members") and calls(bodies["plan"], "actions")
+    assert calls(bodies["plan"], "members") and calls(bodies["plan"], "_due") and calls(bodies["_due"], "actions")
     assert calls(bodies["members"], "_known") and calls(bodies["actions"], "_known")
     assert calls(bodies["_known"], "consented")
     # and the writer of actions asks like that of members
