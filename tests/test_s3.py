@@ -193,6 +193,24 @@ def test_a_store_of_tables_and_drops_that_refuses_the_keys_is_told(job, keys):
     assert "key-of" not in told and "secret-of" not in told
 
 
+def test_of_two_that_create_an_object_at_once_the_store_takes_one(job, server, keys, monkeypatch):
+    """What the run lock rests on: both have looked before either puts."""
+    hadoop, look, looks = job.spark._jsc.hadoopConfiguration(), Storage.exists, iter([False, False])
+    on_s3(job, S3(endpoint=server, **keys), "s3a://out/cdp")
+    mine = {"impl.disable.cache": "true", "access.key": "k", "secret.key": "s"}
+    for key, value in mine.items():
+        hadoop.set(f"fs.s3a.{key}", value)
+    client(server).create_bucket(Bucket="lock")
+    storage, uri = Storage(job.spark), "s3a://lock/lake/_cdp/lock.json"
+    monkeypatch.setattr(Storage, "exists", lambda self, place: next(looks, True) and look(self, place))
+    try:
+        assert [storage.create(uri, text) for text in ("one", "two")] == [True, False]
+        assert storage.read(uri) == "one"
+    finally:
+        for key in mine:
+            hadoop.unset(f"fs.s3a.{key}")
+
+
 def test_settings_reach_both_clients():
     found = s3_settings(S3(encryption="aws:kms", kms_key="arn:aws:kms:eu-west-1:1:key/k"))
     assert found["spark.hadoop.fs.s3a.encryption.algorithm"] == "SSE-KMS"
