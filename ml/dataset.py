@@ -12,6 +12,7 @@ import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from cdp_spark.config.load import ConfError
 from cdp_spark.config.source import Feature
 from cdp_spark.gold.people import heirs, then
 from cdp_spark.silver.time import known_before
@@ -88,14 +89,14 @@ def fold():
 def feature_names(spec: ModelSpec, specs: dict[str, Feature]) -> list[str]:
     """The columns a model learns from, in the order of conf/features.yml: none that is declared sensitive.
 
-    Raises ValueError for a feature that the model names and that is unknown or sensitive.
+    Raises ConfError for a feature that the model names and that is unknown or sensitive.
     """
     if spec.features == "all":
         return [name for name, feature in specs.items() if not feature.sensitive]
     if unknown := [name for name in spec.features if name not in specs]:
-        raise ValueError(f"ml/models/{spec.name}.py: no features {unknown} in conf/features.yml")
+        raise ConfError([f"ml/models/{spec.name}.py: no features {unknown} in conf/features.yml"])
     if named := [name for name in spec.features if specs[name].sensitive]:
-        raise ValueError(f"ml/models/{spec.name}.py: features {named} are sensitive; no model learns from them")
+        raise ConfError([f"ml/models/{spec.name}.py: features {named} are sensitive; no model learns from them"])
     return list(spec.features)
 
 

@@ -219,7 +219,7 @@ def test_members_and_deliveries_have_one_way_in():
     acts = next(node for node in source.body if getattr(node, "name", "") == "write")
     assert calls(acts, "permitted") and calls(acts, "permission")
     # what turns rows into files or requests is called from nowhere else
-    for name, users in {"manifest": {f"{deliver}:_make"}, "send": {f"{deliver}:_post"}}.items():
+    for name, users in {"manifest": {f"{deliver}:_make"}, "send": {f"{deliver}:_sent"}}.items():
         assert functions_with(lambda node, name=name: bool(calls(node, name))) == users
     openers = functions_with(lambda node: bool(calls(node, "urlopen")))
     assert openers - {"cdp_spark/jars.py:download", "cdp_spark/jars.py:_download"} <= {

@@ -119,7 +119,7 @@ def test_every_shipped_feature_runs(spark, conf, lake):
 def test_filter_reaches_every_aggregate_function():
     sql = filtered(Feature(aggregate="sum(a) / count(distinct b)", window_days=7, **PAID))
     assert sql.count("FILTER") == 2 and "COLLECT_SET(b)" in sql
-    with pytest.raises(ValueError, match="not an aggregate"):
+    with pytest.raises(ConfError, match="no aggregate"):
         filtered(Feature(aggregate="amount", **PAID))
 
 

@@ -35,7 +35,7 @@ class _Stays(HTTPRedirectHandler):
         return None
 
 
-OPENER = build_opener(_Stays)
+urlopen = build_opener(_Stays).open
 
 
 class Refused(NamedTuple):
@@ -131,7 +131,7 @@ def _once(url: str, body: bytes, key: str, http: Http) -> tuple[Answer | None, s
         headers["Authorization"] = f"Bearer {token}"
     request = Request(url, data=body, headers=headers, method="POST")
     try:
-        with OPENER.open(request, timeout=http.timeout_seconds) as response:
+        with urlopen(request, timeout=http.timeout_seconds) as response:
             return Answer(response.status, response.read(), None), f"status {response.status}"
     except HTTPError as error:
         with error:

@@ -10,6 +10,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from sqlglot import exp
 
+from cdp_spark.config.load import ConfError
 from cdp_spark.config.source import Feature
 from cdp_spark.gold.people import histories, then, with_history
 from cdp_spark.gold.sums import EXACT
@@ -61,7 +62,7 @@ def features(
     Both have person_id, or `history` (cdp_spark.gold.people.histories): the person of a row is then who it was on each
     date, so that people merged later are two before. households: identity.households; None: everybody lives alone.
     A feature sees rows that had happened and were known before as_of and, with window_days, happened in the last so
-    many days; where it is null (no such row) it takes its default. Raises ValueError for an aggregate that is none.
+    many days; where it is null (no such row) it takes its default. Raises ConfError for an aggregate that is none.
     """
     found = _on_dates(people, as_ofs).groupBy("person_id", "as_of").agg(F.min("first_seen").alias("first_seen"))
     found = found.where(F.col("first_seen") < F.col("as_of").cast("timestamp"))
@@ -111,11 +112,11 @@ def filtered(spec: Feature) -> str:
 
     count(distinct x) becomes size(collect_set(x)): Spark expands the rows once for each distinct count otherwise.
     sum and avg add decimals: see cdp_spark/gold/sums.py.
-    Raises ValueError where the expression holds no aggregate function.
+    Raises ConfError where the expression holds no aggregate function.
     """
     tree = sqlglot.parse_one(spec.aggregate, read="spark")
     if not list(tree.find_all(exp.AggFunc)):
-        raise ValueError(f"{spec.aggregate!r} is not an aggregate; use one such as count(*) or sum(amount)")
+        raise ConfError([f"features.yml: {spec.aggregate!r} is no aggregate; use one such as count(*) or sum(amount)"])
     parts = [f"({spec.where})"] if spec.where else []
     parts += [_within(spec.window_days)] if spec.window_days else []
     only = sqlglot.parse_one(" AND ".join(parts), read="spark") if parts else None
