@@ -16,7 +16,6 @@ from pyspark.sql import functions as F
 from sklearn.ensemble import HistGradientBoostingClassifier
 
 from cdp_spark.cli import main
-from cdp_spark.config.load import ConfError
 from cdp_spark.config.models import Decision
 from ml import judge
 from ml.dataset import Examples, snapshots
@@ -92,7 +91,7 @@ def test_champion_scores_in_spark_as_in_this_process(spark, models, tmp_path):
         assert [one.split(" ")[0] for one in told] == best
     ranks = got.sort_values("score")["percentile"]
     assert ranks.iloc[0] == 0 and ranks.iloc[-1] == 1 and ranks.is_monotonic_increasing
-    with pytest.raises(ConfError, match="mood"):
+    with pytest.raises(ValueError, match="mood"):
         champion(models, SPEC, frame.drop("mood").columns)
     examples = [path.read_text() for path in (tmp_path / "artifacts").rglob("input_example.json")]
     assert [json.loads(text)["data"] for text in examples] == [[[0.0, 0.0, 0.0]]]  # nobody's row
