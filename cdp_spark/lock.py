@@ -113,7 +113,8 @@ def _refuse(job: Job, storage: Storage, uri: str, found: dict) -> None:
     elif not _abandoned(found, job):
         raise RunError(
             f"run {found['run_id']} holds the lake since {found['since']} (host {found['host']}, pid {found['pid']}); "
-            f"wait for it, or give the lake back if you know that it has died: cdp unlock --run-id {found['run_id']}",
+            f"wait for it, or give the lake back if you know that it has died: "
+            f"cdp unlock --run-id {found['run_id']} --conf {job.conf_dir} --lake {job.lake.root}",
             4,
         )
 

@@ -77,8 +77,8 @@ DATE = Param(None, type=["null", "string"], format="date", description="the day 
 GATES = Param("", type="string", description="a step whose closed gate you have looked at and accept")
 
 
-def dag(dag_id: str, about: str, schedule: str | None, hours: int = 12, **params: Param) -> DAG:
-    """A DAG of which one run at a time is on, for `hours` at most."""
+def dag(dag_id: str, about: str, schedule: str | None, hours: int = 12, at_once: int = 16, **params: Param) -> DAG:
+    """A DAG of which one run at a time is on, for `hours` at most, with `at_once` tasks at a time."""
     return DAG(
         dag_id,
         description=about,
@@ -87,6 +87,7 @@ def dag(dag_id: str, about: str, schedule: str | None, hours: int = 12, **params
         start_date=START,
         catchup=False,
         max_active_runs=1,
+        max_active_tasks=at_once,
         dagrun_timeout=timedelta(hours=hours),
         default_args=DEFAULTS,
         params=params,

@@ -12,6 +12,8 @@ import pandas as pd
 import pyarrow as pa
 import yaml
 
+from cdp_spark.shown import named
+
 SEPARATORS = ",;\t|"
 BEFORE = {
     "before",
@@ -135,7 +137,7 @@ def write_table(frame: pd.DataFrame, path: str, index: str | None = None) -> Non
 def needs(frame: pd.DataFrame, wanted: list[str | None], where: str) -> None:
     """Raises TableError that names the columns of `wanted` that `frame` lacks, with those it has."""
     if missing := [name for name in wanted if name and name not in frame.columns]:
-        raise TableError(f"{where}: no column {', '.join(missing)}. There are: {', '.join(frame.columns)}")
+        raise TableError(f"{where}: no column {', '.join(missing)}. There are: {named(frame.columns)}")
 
 
 def read_availability(path: str | Path, columns: list[str]) -> dict[str, bool]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from cdp_spark.shown import named
 from ml.cells import blanked, days, numbers
 from ml.clv import (
     BgNbd,
@@ -37,7 +38,7 @@ def column(
     lower = {name.lower().replace(" ", "_"): name for name in reversed(frame.columns)}
     found = next((lower[name] for name in usual if name in lower), None)
     if found is None and needed:
-        raise TableError(f"which column is the {what}? Name it with --{what}. There are: {', '.join(frame.columns)}")
+        raise TableError(f"which column is the {what}? Name it with --{what}. There are: {named(frame.columns)}")
     return found
 
 

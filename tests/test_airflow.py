@@ -58,6 +58,7 @@ def test_the_dags_are_the_steps(bag):
 @needs_airflow
 def test_a_weekly_step_waits_for_what_it_reads_alone_and_upkeep_for_all_however_they_ended(bag):
     weekly = bag["dags"]["cdp_weekly"]
+    assert weekly["at_once"] == 1  # all of them write ml.trainings
     learning = [step for step in STEPS if step.every == "week"]
     names = {step.name for step in learning}
     for step in learning:

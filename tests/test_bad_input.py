@@ -122,7 +122,7 @@ def test_a_source_that_is_mostly_bad_stops_and_keeps_its_rows(landed):
     assert "9 of 10 rows are bad (most: event_time, 9)" in told(job, "app")
     assert rules(job, "app") == {"event_time": 9, "source_stopped": 1}  # the good row as well: a replay has them all
     assert not job.lake.exists("bronze.app")
-    assert "cdp quarantine replay --source app --date 2026-01-30" in told(job, "app")
+    assert "cdp quarantine replay --conf " in told(job, "app") and "--source app --date 2026-01-30" in told(job, "app")
     row = job.lake.read("bronze._reconciliation").where("layer = 'bronze' AND source = 'app'").first()
     assert (row.rows_in, row.rows_out, row.quarantined, row.status) == (10, 0, 10, "failed")
     with pytest.raises(SourceError, match="9 of 10 rows are bad"):

@@ -58,6 +58,11 @@ def edit(folder, file, old, new):
         ("audiences/winback.yml", "where: ", "where: orders_365d > # ", "something is missing after `>` (column 13)"),
         ("base.yml", "region: GB", "region: NO", "region"),
         ("base.yml", "region: GB", "region: GBR", "region"),
+        ("base.yml", "region: GB", "region: UK", "such as GB (not UK)"),
+        ("env/local.yml", "driver_memory: ", "driver_memory: four ", "driver_memory"),
+        ("sources/crm.yml", "ISO-8859-1", "rot13", "no encoding 'rot13'"),
+        ("identity.yml", '"^[0-9]{6,16}$"', '"^([0-9{6,16}$"', "loyalty_card.pattern"),
+        ("audiences/winback.yml", "where: ", "where: DROP TABLE x #", "found a statement"),
         ("env/local.yml", "shuffle_partitions: 4", "shuffle_partitions: 0", "greater than or equal to 1"),
     ],
 )

@@ -35,7 +35,10 @@ def duration(value: Any) -> Any:
     match = DURATION.match(value.strip()) if isinstance(value, str) else None
     if not match:
         raise ValueError(f"{value!r} is not a duration such as '2 days' or '96 hours'")
-    return timedelta(**{match[2] + "s": int(match[1])})
+    try:
+        return timedelta(**{match[2] + "s": int(match[1])})
+    except OverflowError:
+        raise ValueError(f"{value!r} is longer than any calendar; give days or weeks") from None
 
 
 Duration = Annotated[timedelta, BeforeValidator(duration)]

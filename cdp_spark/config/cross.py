@@ -5,11 +5,13 @@ from __future__ import annotations
 from importlib.util import find_spec
 from pathlib import Path
 
+from phonenumbers import SUPPORTED_REGIONS
+
 from cdp_spark.config.contract import Table
 from cdp_spark.config.load import unknown
 from cdp_spark.config.models import Conf
 from cdp_spark.config.source import RECORD, Feature, Source
-from cdp_spark.config.sql import columns_of, condition_problems, sql_problems
+from cdp_spark.config.sql import columns_of, condition_problems, pattern_problems, sql_problems
 
 GIVEN = {"source", "record_id", "subject_key", "event_time", "known_at", "ingest_date", "landing", "deleted", "extra"}
 WEEKLY = {  # what weekly steps know of a person, by table
@@ -166,6 +168,21 @@ def _matching(conf: Conf, root: Path) -> list[str]:
     return found
 
 
+def _patterns(conf: Conf, root: Path) -> list[str]:
+    said = {f"identifiers.{name}.pattern": rule.pattern for name, rule in conf.identity.identifiers.items()}
+    said |= {f"blocked_patterns[{n}]": pattern for n, pattern in enumerate(conf.identity.blocked_patterns)}
+    where = root / "identity.yml"
+    return [f"{where}, {key}: {told}" for key, text in said.items() if text for told in pattern_problems(text)]
+
+
+def _regions(conf: Conf, root: Path) -> list[str]:
+    """Regions that phone numbers are read by: with one that phonenumbers does not know, none would be read."""
+    said = {f"{root / 'base.yml'}, region": conf.base.region}
+    said |= {f"{root / 'sources' / name}.yml, region": one.region for name, one in conf.sources.items() if one.region}
+    told = "is no country of phone numbers; expected two letters of ISO 3166, such as GB (not UK), US or DE"
+    return [f"{where}: {region!r} {told}" for where, region in said.items() if region not in SUPPORTED_REGIONS]
+
+
 def _distinct(conf: Conf, root: Path) -> list[str]:
     where, found = f"{root / 'identity.yml'}, distinct_sources", []
     for name in conf.identity.distinct_sources:
@@ -198,6 +215,17 @@ def problems(conf: Conf, root: Path) -> list[str]:
     found = []
     for name, source in conf.sources.items():
         found += _source(conf, str(root / "sources" / f"{name}.yml"), source)
-    for part in (_matching, _namespaces, _distinct, _households, _features, _decisions, _audiences, _destinations):
+    for part in (
+        _matching,
+        _namespaces,
+        _patterns,
+        _regions,
+        _distinct,
+        _households,
+        _features,
+        _decisions,
+        _audiences,
+        _destinations,
+    ):
         found += part(conf, root)
     return found

@@ -51,7 +51,7 @@ class Env(Strict):
     mlflow_artifacts: str | None = None
     graphframes: str | None = None
     jars: Literal["cache", "provided"] = "cache"
-    driver_memory: str = "4g"
+    driver_memory: str = Field("4g", pattern=r"^[1-9][0-9]*[kmgtKMGT][bB]?$", description="4g, 800m")
     shuffle_partitions: int = Field(8, ge=1)
     parallel: int = Field(2, ge=1, le=64, description="sources, or tables, that a step works on at a time")
     settings: dict[str, str] = {}

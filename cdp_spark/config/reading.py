@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import re
 from collections.abc import Mapping
 from difflib import get_close_matches
@@ -40,7 +39,6 @@ def reading_problem(kind: str, path: str, options: Mapping[str, object]) -> str 
 
 def _is_encoding(name: str) -> bool:
     try:
-        codecs.lookup(name)
+        return "".encode(name) is not None  # rot13 and the like are known, and no encodings
     except LookupError:
         return False
-    return True

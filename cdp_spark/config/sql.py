@@ -49,6 +49,7 @@ def spark_functions() -> frozenset[str]:
     return frozenset(re.findall(r"^def (\w+)\(", "".join(f.read_text() for f in files if f.is_file()), re.MULTILINE))
 
 
+STATEMENTS = (exp.Command, exp.Drop, exp.DDL, exp.DML, exp.Star)
 NUMBERS = (exp.Literal, exp.Add, exp.Sub, exp.Mul, exp.Div, exp.Mod, exp.Neg, exp.DPipe)  # no conditions
 
 
@@ -62,6 +63,8 @@ def sql_problems(where: str, sql: str, known: Iterable[str], *, of_rows: bool = 
         tree, used = parsed(sql), columns_of(sql)
     except ValueError as error:
         return [f"{where}: not a SQL expression: {error}"]
+    if isinstance(tree, STATEMENTS):
+        return [f"{where}: expected an expression such as orders > 3, found a statement or a bare *"]
     lower = {name.lower() for name in known}
     found = [unknown(where, "column", name, known) for name in sorted(used) if name.lower() not in lower]
     for name in sorted({call.name for call in tree.find_all(exp.Anonymous)}):
@@ -87,12 +90,18 @@ def _broken_patterns(tree: exp.Expression) -> list[str]:
     for call in tree.find_all(exp.RegexpLike, exp.RegexpILike, exp.RegexpReplace, exp.RegexpExtract):
         pattern = call.expression
         if isinstance(pattern, exp.Literal):
-            try:
-                re.compile(pattern.this)
-            except re.error as error:
-                if error.msg.startswith(BROKEN):
-                    found.append(f"{pattern.this!r} is no regular expression: {error.msg} at position {error.pos}")
+            found += pattern_problems(pattern.this)
     return found
+
+
+def pattern_problems(pattern: str) -> list[str]:
+    """[why `pattern` is no regular expression], or [] where nothing speaks against it."""
+    try:
+        re.compile(pattern)
+    except re.error as error:
+        if error.msg.startswith(BROKEN):
+            return [f"{pattern!r} is no regular expression: {error.msg} at position {error.pos}"]
+    return []
 
 
 def condition_problems(where: str, sql: str, columns: dict[str, str]) -> list[str]:

@@ -12,7 +12,7 @@ from cdp_spark.config.load import SHIPPED
 
 @click.group()
 def demo() -> None:
-    """A retailer made of nothing: drops in ten formats, and the truth beside them."""
+    """A retailer made of nothing: drops of ten sources in CSV, JSON lines and Parquet, and the truth beside them."""
 
 
 @demo.command()

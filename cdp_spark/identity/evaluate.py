@@ -11,6 +11,8 @@ from typing import NamedTuple
 import numpy as np
 import pandas as pd
 
+from cdp_spark.shown import named
+
 KEY = ["source", "record_id"]
 
 
@@ -74,7 +76,7 @@ def of_sources(truth: pd.DataFrame, members: pd.DataFrame) -> tuple[pd.DataFrame
 
 def _keyed(frame: pd.DataFrame, key: list[str], label: str, name: str) -> pd.DataFrame:
     if missing := [column for column in (*key, label) if column not in frame]:
-        raise TruthError(f"{name}: no column {', '.join(missing)}; it has {', '.join(map(str, frame.columns))}")
+        raise TruthError(f"{name}: no column {', '.join(missing)}; it has {named(frame.columns)}")
     rows = frame[[*key, label]].astype(dict.fromkeys(key, str))
     if rows.duplicated(key).any():
         raise TruthError(f"{name}: a record occurs more than once by {', '.join(key)}")

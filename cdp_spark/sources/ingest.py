@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Collection
 from functools import partial
 from typing import NamedTuple
 
@@ -15,6 +13,7 @@ from pyspark.sql import functions as F
 
 from cdp_spark.config.source import Source
 from cdp_spark.job import Job, side_by_side
+from cdp_spark.shown import named
 from cdp_spark.sources.jdbc import jdbc_rows, without_watermark
 from cdp_spark.sources.land import bronze_rows, deduplicated, judged, quarantined
 from cdp_spark.sources.read import Raw, SourceError, raw_rows
@@ -22,7 +21,6 @@ from cdp_spark.sources.unreadable import unreadable
 from cdp_spark.storage import Storage
 
 STOPPED = "source_stopped"
-NAME = re.compile(r"[A-Za-z_][\w.\-]{0,39}")
 READ_HINT = "look at the drop's files, and at options and expressions in its YAML (CDP_TRACE=1 shows the whole trace)"
 
 
@@ -62,14 +60,6 @@ def _landed(job: Job, name: str, landing: int, before: dict[str, Landed]) -> Lan
     if account.status == "failed" or (account.status == "missing" and not source.optional):
         job.warn(account.message or name)
     return account
-
-
-def named(fields: Collection[str]) -> str:
-    """Names of fields for a message. What does not look like one (an address) may be data: it is counted."""
-    plain = sorted(field for field in fields if NAME.fullmatch(field))
-    hidden = len(fields) - len(plain)
-    more = [f"{len(plain) - 20} more"] if len(plain) > 20 else []
-    return ", ".join([*plain[:20], *more, *([f"{hidden} that look like data and are not shown"] if hidden else [])])
 
 
 def accounts_before(job: Job) -> dict[str, Landed]:
@@ -169,7 +159,7 @@ def _stopped(job: Job, name: str, bad: DataFrame, good: DataFrame, counts: tuple
     message = (
         f"source {name}: {broken} of {total} rows are bad (most: {worst['rule']}, {worst['count']}), more than "
         f"max_bad_share {share}; nothing was landed, all rows are in quarantine; mend its YAML, then "
-        f"cdp quarantine replay --source {name} --date {job.date}"
+        f"cdp quarantine replay --conf {job.conf_dir} --lake {job.lake.root} --source {name} --date {job.date}"
     )
     return Landed(name, total, 0, total, 0, "failed", message)
 
