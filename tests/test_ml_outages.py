@@ -15,6 +15,8 @@ import pytest
 from pyspark.sql import functions as F
 
 from cdp_spark.identity.matching import match as matching
+from cdp_spark.identity.matching.counted import Counted, Size, written
+from cdp_spark.identity.matching.links import KEPT, Found
 from jobs import match
 from ml import judge, keep, score, train
 from ml.models import churn, propensity
@@ -122,10 +124,11 @@ def test_the_step_offers_a_known_matching_model_every_day(spark, lake, conf, mod
     rules = conf.identity.model_copy(update={"matching": conf.identity.matching.model_copy(update={"enabled": True})})
     job = job_on(spark, lake, conf.model_copy(update={"identity": rules}))
     plan = matching.plan_of(job.conf)
-    known = [(plan.model_id, AS_OF, 9, 0.2, 0.1, json.dumps({"m": 0.9}))]
+    counted = Counted(Size(9, 36.0), {}, {})
+    known = [(plan.model_id, AS_OF, 9, 0.2, 0.1, written(counted), json.dumps({"m": 0.9}))]
     lake.write("identity.models", spark.createDataFrame(known, lake.read("identity.models").schema))
-    links, rows = spark.createDataFrame([], matching.KEPT), lake.read("identity.blocking")
-    found = matching.Found(links, rows, {}, 0.2, 0.1, 0, 0)  # the search itself is another test's
+    links, rows = spark.createDataFrame([], KEPT), lake.read("identity.blocking")
+    found = Found(links, rows, {}, 0.2, 0.1, counted, 0, 0)  # the search itself is another test's
     monkeypatch.setattr(matching, "matched", lambda *told: found)
     monkeypatch.setattr(matching, "report", lambda *told: rows)
     monkeypatch.setattr(matching, "_tell", lambda *told: None)
