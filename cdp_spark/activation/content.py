@@ -38,15 +38,15 @@ def content(members: DataFrame, destination: Destination, region: str) -> DataFr
     telling = [F.col(f"`{name}`").cast("string") for name in destination.fields if name not in about]
     if telling:  # a row that tells nothing of anybody reaches nobody
         found = found.where(F.coalesce(*telling).isNotNull())
-    if destination.sync != "full":
-        found = found.where(_named(destination))
     row = F.to_json(F.struct(*columns), {"ignoreNullFields": "false"})
     named = found.withColumn("_row_id", F.sha2(row, 256))
     alone = named.groupBy("_audience", "_row_id").agg(
         F.min("_person_id").alias("_person_id"),
         *(F.first(f"`{name}`").alias(name) for name in destination.fields),  # equal in all rows of one id
     )
-    return alone.select(*OWN, *columns)
+    # here, where the normalisers' long expressions are values: above they would be computed once more
+    kept = alone if destination.sync == "full" else alone.where(_named(destination))
+    return kept.select(*OWN, *columns)
 
 
 def _named(destination: Destination) -> Column:

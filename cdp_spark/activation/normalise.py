@@ -56,13 +56,13 @@ def google_email(col: Column, region: str) -> Column:
 
 def google_given_name(col: Column, region: str) -> Column:
     """Lower case, single blanks, without a title such as 'Mrs.'."""
-    return filled(F.regexp_replace(silver.name(F.lower(col)), PREFIX, ""))
+    return filled(F.regexp_replace(silver.words(F.lower(col)), PREFIX, ""))
 
 
 def google_family_name(col: Column, region: str) -> Column:
     """Lower case, no punctuation, single blanks, without a suffix such as 'Jr.'."""
-    alone = F.regexp_replace(silver.name(F.lower(col)), SUFFIX, "")
-    return silver.name(F.regexp_replace(alone, r"\p{Punct}", ""))
+    alone = F.regexp_replace(silver.words(F.lower(col)), SUFFIX, "")
+    return silver.words(F.regexp_replace(alone, r"\p{Punct}", ""))
 
 
 def google_consent(col: Column, region: str) -> Column:
@@ -77,7 +77,7 @@ def meta_phone(col: Column, region: str) -> Column:
 
 def meta_name(col: Column, region: str) -> Column:
     """Lower case, ASCII punctuation removed, letters of every script kept."""
-    return silver.name(F.regexp_replace(F.lower(col), r"\p{Punct}", ""))
+    return silver.words(F.regexp_replace(F.lower(col), r"\p{Punct}", ""))
 
 
 def meta_gender(col: Column, region: str) -> Column:
@@ -112,7 +112,7 @@ PLAIN: dict[str, Normaliser] = {
     "none": none,
     "email": silver.email,
     "phone": silver.phone,
-    "name": silver.name,
+    "name": silver.words,
     "postcode": silver.postcode,
     "country": silver.country,
 }

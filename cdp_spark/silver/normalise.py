@@ -44,8 +44,17 @@ def composed(col: Column) -> Column:
 
 
 def name(col: Column, region: str = "") -> Column:
-    """One blank between words; letters of any script are kept as they are written, each as one sign."""
-    tidy = F.regexp_replace(composed(exact(col)), r"\s+", " ")
+    """`words`, each letter as one sign, whatever marks it was written with."""
+    return _spaced(composed(exact(col)))
+
+
+def words(col: Column, region: str = "") -> Column:
+    """One blank between words; letters of any script are kept as they are written."""
+    return _spaced(exact(col))
+
+
+def _spaced(col: Column) -> Column:
+    tidy = F.regexp_replace(col, r"\s+", " ")
     return F.when(F.length(tidy) <= 200, tidy)
 
 
