@@ -40,8 +40,19 @@ def _identity(job: Job) -> dict:
 
 
 def _reconciliation(job: Job) -> list[dict]:
-    rows = job.lake.read("bronze._reconciliation").where(F.col("ingest_date") == F.lit(job.date))
-    return [row.asDict() for row in rows.orderBy("layer", "source").drop("ingest_date").collect()]
+    """The account of each layer and source of the day; reasons: rows by the rule they broke or were filtered by."""
+    day = F.col("ingest_date") == F.lit(job.date)
+    rows = job.lake.read("bronze._reconciliation").where(day).orderBy("layer", "source").drop("ingest_date").collect()
+    aside = job.lake.read("bronze._quarantine").where(day).groupBy("table_name", "source", "rule").count().collect()
+    found = []
+    for row in rows:
+        mine = (one for one in aside if one["source"] == row["source"])
+        reasons = {one["rule"]: one["count"] for one in mine if one["table_name"].startswith(f"{row['layer']}.")}
+        source = job.conf.sources.get(row["source"])
+        if row["filtered"] and source and source.where:
+            reasons[f"not: {source.where}"] = row["filtered"]
+        found.append(row.asDict() | {"reasons": dict(sorted(reasons.items()))})
+    return found
 
 
 def print_summary(found: dict) -> None:
@@ -56,6 +67,8 @@ def print_summary(found: dict) -> None:
         counts = (row["rows_in"], row["rows_out"], row["quarantined"], row["deduplicated"], row["filtered"])
         told = "".join(f"{n:>{w},} " for n, w in zip(counts, (9, 9, 7, 9, 9), strict=True))
         click.echo(f"{row['layer']:<7} {row['source']:<14} {told} {row['status']}")
+        for reason, count in row["reasons"].items():
+            click.echo(f"{'':<22} {count:>29,}  {' '.join(reason.split())[:80]}")
     who = found["identity"]
     click.echo(f"\nidentity: {who['records']:,} records are {who['persons']:,} persons")
     for name, value in who.items():
