@@ -7,7 +7,7 @@ import socket
 import subprocess
 import sys
 import threading
-import time
+from functools import partial
 from http.client import HTTPConnection
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
@@ -17,12 +17,7 @@ import boto3
 from cdp_spark.config.models import S3
 from cdp_spark.job import Job
 from cdp_spark.session import s3_settings
-
-
-def free_port() -> int:
-    with socket.socket() as one:
-        one.bind(("127.0.0.1", 0))
-        return one.getsockname()[1]
+from tests.processes import free_port, until
 
 
 def serve(**env: str):
@@ -30,12 +25,13 @@ def serve(**env: str):
     command = [str(Path(sys.executable).parent / "moto_server"), "-H", "127.0.0.1", "-p", str(port)]
     quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL}
     server = subprocess.Popen(command, env=os.environ | env, **quiet)
-    for _ in range(150):
-        with socket.socket() as one:
-            if one.connect_ex(("127.0.0.1", port)) == 0:
-                return server, f"http://127.0.0.1:{port}"
-        time.sleep(0.2)
-    raise RuntimeError("moto_server did not start")
+    until(partial(listening, port), server)
+    return server, f"http://127.0.0.1:{port}"
+
+
+def listening(port: int) -> bool:
+    with socket.socket() as one:
+        return one.connect_ex(("127.0.0.1", port)) == 0
 
 
 def client(endpoint: str):

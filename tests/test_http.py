@@ -1,123 +1,21 @@
-"""A receiver that fails in all usual ways: nothing is lost, nothing is taken twice, and the error says what to do."""
+"""Batches to a receiver that fails in all usual ways: nothing is lost or taken twice, and errors say what to do."""
 
 from __future__ import annotations
 
-import json
 import os
 import signal
 import socket
-import struct
 import subprocess
 import sys
-import threading
 from collections import Counter
-from datetime import timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 
 import pytest
 
-from cdp_spark.activation.deliver import deliver_all
 from cdp_spark.activation.http import batches, send
 from cdp_spark.activation.objects import DeliveryError
 from cdp_spark.config.activation import Http
-from jobs import audiences as audiences_job
 from tests.conftest import ROOT
-from tests.forty import DAY, PEOPLE, on, says, with_destinations
-
-ANSWERS = {
-    "null": b'{"errors": null}',
-    "words": b"OK",
-    "page": b"<html>Please log in, ada@x.org</html>",
-    "odd": b'{"errors": "many"}',
-    "odder": b'{"errors": [1]}',
-}
-
-
-class Receiver(BaseHTTPRequestHandler):
-    """Takes a batch once a key. `plan` holds what goes wrong with the next requests, one word each."""
-
-    protocol_version = "HTTP/1.1"
-
-    def log_message(self, *_):
-        pass
-
-    def do_POST(self):
-        body = self.rfile.read(int(self.headers["Content-Length"]))
-        world = self.server.world
-        world["tokens"].append(self.headers.get("Authorization"))
-        world["requests"] += 1
-        what = world["plan"].pop(0) if world["plan"] else "ok"
-        if what in ("500", "401", "413", "422"):
-            return self.answer(int(what))
-        if what == "302":
-            return self.answer(302, headers={"Location": self.server.world["url"] + "/elsewhere"})
-        if what in ANSWERS:
-            return self.answer(200, ANSWERS[what])
-        if what == "503":
-            return self.answer(503, headers={"Retry-After": "7"})
-        if what == "reset":  # before anything is taken
-            return self.reset()
-        errors = self.take(body, what)
-        if what == "taken, then reset":
-            return self.reset()
-        if what == "taken, then late":
-            world["released"].wait(10)
-        return self.answer(200, json.dumps({"errors": errors}).encode())
-
-    def take(self, body: bytes, what: str) -> list[dict]:
-        world, key = self.server.world, self.headers["Idempotency-Key"]
-        told = json.loads(body)
-        refused = told["rows"][::2] if what == "half" else []
-        with world["lock"]:
-            if key not in world["keys"]:
-                world["keys"].add(key)
-                for row in told["rows"]:
-                    if row not in refused:
-                        world["taken"].append((told["operation"], row))
-        return [{"row_id": row["row_id"], "code": "bad_row"} for row in refused]
-
-    def reset(self):
-        self.close_connection = True
-        linger = struct.pack("ii", 1, 0)  # close sends RST
-        self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, linger)
-        self.connection.close()
-
-    def answer(self, status: int, body: bytes = b"", headers: dict | None = None):
-        self.send_response(status)
-        for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
-            self.send_header(name, value)
-        self.end_headers()
-        self.wfile.write(body)
-
-
-class Server(ThreadingHTTPServer):
-    daemon_threads = True
-
-    def handle_error(self, request, client_address):
-        """Connections that a test tears down are no errors of the server."""
-
-
-@pytest.fixture
-def receiver():
-    server = Server(("127.0.0.1", 0), Receiver)
-    server.world = {"plan": [], "keys": set(), "taken": [], "tokens": [], "requests": 0, "lock": threading.Lock(),
-                    "released": threading.Event()}  # fmt: skip
-    thread = threading.Thread(target=server.serve_forever, daemon=True)
-    thread.start()
-    server.world["url"] = f"http://127.0.0.1:{server.server_address[1]}/people"
-    yield server.world
-    server.world["released"].set()
-    server.shutdown()
-    server.server_close()
-
-
-def rows(count: int) -> list[dict]:
-    return [
-        {"_audience": "a", "_row_id": f"r{i:03}", "_person_id": f"p{i}", "email": f"{i}@x.org"} for i in range(count)
-    ]
-
-
-HOW = {"endpoint": "x", "batch_rows": 10, "attempts": 4, "timeout_seconds": 1, "backoff_seconds": 1}
+from tests.receiver import HOW, receiver, rows  # noqa: F401  a fixture
 
 
 @pytest.mark.parametrize(
@@ -207,7 +105,7 @@ KILLED = """
 import os, signal, sys
 from cdp_spark.activation import http
 from cdp_spark.config.activation import Http
-from tests.test_http import HOW, rows
+from tests.receiver import HOW, rows
 posted = http._posted
 def dying(*args, done=[0]):
     found = posted(*args)
@@ -227,89 +125,3 @@ def test_a_process_killed_between_two_batches_sends_again_under_the_same_keys(re
     send(rows(55), "upsert", "d1", receiver["url"], Http(**HOW))
     assert Counter(row["row_id"] for _, row in receiver["taken"]) == {f"r{i:03}": 1 for i in range(55)}
     assert receiver["requests"] == 3 + len(parts)
-
-
-@pytest.fixture
-def posting(job, receiver):
-    """The forty people, and a destination that posts them in batches of at most ten."""
-    how = HOW | {"endpoint": "crm", "backoff_seconds": 0}
-    body = {"protocol": "http", "sync": "mirror", "http": how, "fields": {"person_id": {"column": "person_id"}}}
-    found = with_destinations(job, {"crm": body}, endpoints={"crm": receiver["url"]})
-    audiences_job.run(found)
-    return found
-
-
-def there(receiver) -> set[str]:
-    """Who is at the receiver after all that it took."""
-    found: set[str] = set()
-    for operation, row in receiver["taken"]:
-        found = found | {row["person_id"]} if operation == "upsert" else found - {row["person_id"]}
-    return found
-
-
-def test_the_ledger_stays_true_through_failures(posting, receiver):
-    """A run that fails half-way, a no in between, refused rows offered again: the right people are there at last."""
-    receiver["plan"] = ["ok"] + ["500"] * 4
-    with pytest.raises(DeliveryError, match="crm: .*sent again under the same key"):
-        deliver_all(posting)
-    sent = {row["person_id"] for _, row in receiver["taken"]}
-    assert 5 <= len(sent) <= 10
-    gone = sorted(sent)[0]
-    says(posting, gone, "withdrawn", DAY)  # may have arrived, and must go
-    receiver["plan"] = ["ok", "half"]
-    deliver_all(posting)
-    refused = posting.lake.read("activation.sent").where("op = 'refused'").count()
-    assert 0 < refused <= 5
-    later = receiver["taken"][len(sent) :]
-    assert later[0][0] == "remove" and {op for op, _ in later[1:]} == {"upsert"}
-    assert {n for n in Counter(row["row_id"] for op, row in later if op == "upsert").values()} == {1}
-    second, before = on(posting, DAY + timedelta(1)), len(receiver["taken"])
-    audiences_job.run(second)
-    deliver_all(second)  # offers the refused again, and nothing else
-    assert len(receiver["taken"][before:]) == refused
-    assert there(receiver) == set(PEOPLE[1:29]) - {gone}
-    before = receiver["requests"]
-    deliver_all(second)
-    assert receiver["requests"] == before
-
-
-def test_a_run_of_another_day_goes_on_under_the_same_keys(posting, receiver):
-    receiver["plan"] = ["ok", "ok"] + ["500"] * 4
-    with pytest.raises(DeliveryError):
-        deliver_all(posting)
-    half = len(receiver["taken"])
-    assert 0 < half < 28
-    deliver_all(on(posting, DAY + timedelta(1)))
-    assert Counter(row["person_id"] for _, row in receiver["taken"]) == dict.fromkeys(PEOPLE[1:29], 1)
-
-
-def test_refusals_before_a_failure_are_kept(posting, receiver):
-    """The receiver answers a known key with a plain yes: only the ledger knows who was refused."""
-    receiver["plan"] = ["half"] + ["500"] * 4
-    with pytest.raises(DeliveryError):
-        deliver_all(posting)
-    refused = posting.lake.read("activation.sent").where("op = 'refused'").count()
-    assert refused
-    deliver_all(posting)
-    assert len(there(receiver)) == 28 - refused
-    deliver_all(on(posting, DAY + timedelta(1)))
-    assert there(receiver) == set(PEOPLE[1:29])
-
-
-def test_who_came_back_between_two_failures_is_told_anew(posting, receiver):
-    """Added, removed and added again, and no delivery was ever whole: the third word must not pass for the first."""
-    words = ["ok"] * 2 + ["500"] * 4
-    receiver["plan"] = list(words)
-    with pytest.raises(DeliveryError):
-        deliver_all(posting)
-    one = receiver["taken"][0][1]["person_id"]
-    says(posting, one, "withdrawn", DAY)
-    receiver["plan"] = ["ok"] + ["500"] * 4
-    with pytest.raises(DeliveryError):
-        deliver_all(posting)
-    assert one not in there(receiver)
-    says(on(posting, DAY + timedelta(1)), one, "granted", DAY + timedelta(1))
-    second = on(posting, DAY + timedelta(1))
-    audiences_job.run(second)
-    deliver_all(second)
-    assert there(receiver) == set(PEOPLE[1:29])

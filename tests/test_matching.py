@@ -4,28 +4,22 @@ from __future__ import annotations
 
 import json
 import random
-import unicodedata
 from itertools import combinations
 
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from cdp_spark.config.load import ConfError, load
 from cdp_spark.config.matching import Matching
 from cdp_spark.identity.incremental import Base
 from cdp_spark.identity.matching import blocking, counted, records
-from cdp_spark.identity.matching.cluster import MOST_BITS, grouped, kept
 from cdp_spark.identity.matching.comparisons import comparisons
-from cdp_spark.identity.matching.links import Plan, matched, within
-from cdp_spark.identity.matching.nicknames import roots
+from cdp_spark.identity.matching.links import Plan, matched
 from cdp_spark.identity.matching.score import least_own, mixture
 from cdp_spark.identity.matching.train import trained
 from tests.conftest import ROOT
 from tests.people import CONTACTS, register, survey
-from tests.tables import table
 from tests.test_identity_people import ONE, RULES, TWO
 from tests.test_identity_people import people as resolve
 
@@ -184,121 +178,6 @@ def test_copies_are_one_person_however_many_if_they_say_enough(spark):
         assert {row.key for row in found} == wanted and {row["first"] for row in found} == {"s|0"}
 
 
-def test_a_prepared_record_reads_alike_however_it_was_written(spark):
-    people = pd.DataFrame(
-        [
-            {
-                "subject_key": "s|1",
-                "first_name": "Dr. Béla",
-                "last_name": "O'Neill-Müller Jr.",
-                "street": "12 High Street",
-            },
-            {"subject_key": "s|2", "full_name": "Oneill Muller, Bela", "house_number": "12", "street": "High St"},
-            {
-                "subject_key": "s|3",
-                "first_name": "Bill",
-                "last_name": "Smith",
-                "birth_text": "19991332",
-                "company": "Acme Ltd",
-            },
-            {"subject_key": "s|4", "first_name": " ", "last_name": None, "company": "ACME"},
-        ]
-    )
-    rows = records.prepared(customers(spark, people), {}).orderBy("subject_key").collect()
-    assert [row.given for row in rows] == ["bela", "bela", "bill", None]
-    assert [row.family for row in rows[:3]] == ["oneillmuller", "muller", "smith"]
-    assert [row.generation for row in rows] == ["2", None, None, None]
-    assert rows[0].address == rows[1].address == "12 highst"
-    assert rows[2].given_root == "william" and rows[2].birth == "19991332"
-    assert rows[2].company == rows[3].company == "acme"
-
-
-def test_letters_and_their_marks_are_one_name_in_every_script(spark):
-    said = {"first_name": "Béla", "last_name": "Müller", "city": "Đồng Hới", "street": "Тверской бульвар"}
-    apart = {name: unicodedata.normalize("NFD", text) for name, text in said.items()}
-    hindi = {"first_name": "अनिल", "last_name": "शर्मा", "city": "दिल्ली"}
-    people = pd.DataFrame(
-        [said | {"subject_key": "s|1"}, apart | {"subject_key": "s|2"}, hindi | {"subject_key": "s|3"}]
-    )
-    rows = records.prepared(customers(spark, people), {}).orderBy("subject_key").collect()
-    one, two, three = (tuple(row[name] for name in ("given", "family", "city", "street")) for row in rows)
-    assert one == two == ("bela", "muller", "donghoi", "тверскойбульвар")
-    assert three == ("अनिल", "शर्मा", "दिल्ली", None)
-
-
-def test_dates_of_all_notations_become_one_text(spark):
-    from cdp_spark.silver.normalise import date_text
-
-    cases = table(
-        spark,
-        """
-        raw string          | gb string | us string
-        1985-03-04          | 19850304  | 19850304
-        1985-03-04 10:00:00 | 19850304  | 19850304
-        19850304            | 19850304  | 19850304
-        4/3/1985            | 19850304  | 19850403
-        03041985            | 19850403  | 19850304
-        2!-07-1954          | 1954072!  | 19542!07
-        1985-13-40          | 19851340  | 19851340
-        last year           |           |
-                            |           |
-        """,
-    )
-    found = cases.select("*", date_text(cases.raw, "GB").alias("a"), date_text(cases.raw, "US").alias("b")).collect()
-    assert [(row.raw, row.a, row.b) for row in found] == [(row.raw, row.gb, row.us) for row in found]
-
-
-def scores(*rows: tuple) -> pd.DataFrame:
-    frame = pd.DataFrame(rows, columns=["a", "b", "score", "linked"])
-    return frame.assign(source_a=None, source_b=None, first_seen=pd.Timestamp("2026-01-01"), rule="birth")
-
-
-def test_a_bridge_between_two_people_does_not_tie_them():
-    pairs = scores(("a", "b", 12, True), ("c", "d", 11, True), ("b", "c", 6, True), ("a", "c", -9, False),
-                   ("a", "d", -9, False), ("b", "d", -9, False))  # fmt: skip
-    assert grouped(pairs) == {"a": "a", "b": "a", "c": "c", "d": "c"}
-    assert set(zip(kept(pairs)["a"], kept(pairs)["b"], strict=True)) == {("a", "b"), ("c", "d")}
-    assert grouped(pairs.sample(frac=1, random_state=2)) == grouped(pairs)
-
-
-def test_a_source_without_duplicates_stands_once_in_a_group():
-    pairs = scores(("l|1", "r|1", 9, True), ("l|1", "r|2", 8, True)).assign(source_a="l", source_b="r")
-    assert grouped(pairs) == {"l|1": "l|1", "r|1": "l|1", "r|2": "r|2"}
-
-
-def naive(pairs: pd.DataFrame) -> dict[str, str]:
-    """The same grouping from its definition: all pairs of both parts are looked at before each join."""
-    parts = {key: [key] for side in "ab" for key in pairs[side]}
-    known = {(row.a, row.b): min(max(row.score, -MOST_BITS), MOST_BITS) for row in pairs.itertuples()}
-    links = pairs[pairs["linked"]].sort_values(["score", "a", "b"], ascending=[False, True, True])
-    for a, b in zip(links["a"], links["b"], strict=True):
-        one, two = parts[a], parts[b]
-        if one is not two and sum(known.get((min(x, y), max(x, y)), 0) for x in one for y in two) > 0:
-            for key in two:
-                parts[key] = one
-            one += two
-    return {key: min(part) for key, part in parts.items()}
-
-
-PAIRS = st.dictionaries(st.tuples(st.integers(0, 9), st.integers(0, 9)), st.integers(-15, 15), min_size=1, max_size=30)
-
-
-@settings(max_examples=60, deadline=None, derandomize=True)
-@given(PAIRS)
-def test_groups_equal_those_of_the_definition(known):
-    rows = [(f"k{a}", f"k{b}", float(score), score > 3) for (a, b), score in sorted(known.items()) if a < b]
-    if rows:
-        assert grouped(scores(*rows)) == naive(scores(*rows))
-
-
-def test_a_large_group_is_compared_where_blocking_proposed_it(spark):
-    groups = spark.createDataFrame([(1, "a", 2), (1, "b", 2), *((2, key, 4) for key in "cdef")],
-                                   "component long, key string, n long")  # fmt: skip
-    known = spark.createDataFrame([("c", "d"), ("d", "e"), ("e", "f"), ("a", "z")], "a string, b string")
-    found = {(row.a, row.b) for row in within(groups, known, 3).collect()}
-    assert found == {("a", "b"), ("c", "d"), ("d", "e"), ("e", "f")}
-
-
 def test_common_values_and_large_rules_propose_less_and_are_counted(spark):
     people = pd.DataFrame([{"subject_key": f"s|{n:02}", "email": "one@x.example", "phone": f"p{n // 3}",
                             "city": f"c{n // 2}"} for n in range(30)])  # fmt: skip
@@ -338,12 +217,6 @@ def test_a_model_is_the_same_bytes_whatever_the_order_of_rows():
     order = rng.sample(range(len(sample)), len(sample))
     one, two = (json.dumps(trained(rows, compared, seed=5)) for rows in (sample, sample.iloc[order]))
     assert one == two and '"m_probability"' in one
-
-
-def test_every_nickname_has_one_root_that_is_its_own():
-    found = roots()
-    assert found["bob"] == found["robert"] == "robert" and found["peggy"] == "margaret"
-    assert all(len(form) > 1 for form in found)
 
 
 def test_a_field_that_no_source_maps_is_refused_and_one_that_is_mapped_is_a_column(tmp_path):

@@ -17,8 +17,9 @@ from cdp_spark.session import s3_settings
 from cdp_spark.storage import Storage, StorageError
 from jobs import audiences as audiences_job
 from tests.forty import DAY, PEOPLE, on, says, sha, with_destinations
+from tests.processes import free_port
 from tests.reader import holds, manifests
-from tests.stores import client, free_port, on_s3, proxy, serve
+from tests.stores import client, on_s3, proxy, serve
 
 
 @pytest.fixture(scope="module")

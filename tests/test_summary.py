@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from cdp_spark.summary import _reconciliation, print_summary
 from tests.forty import DAY
 
@@ -18,11 +20,8 @@ def test_rows_that_did_not_go_on_are_told_by_reason(job, capsys):
     schema = job.lake.read("bronze._quarantine").schema
     job.lake.write("bronze._quarantine", job.spark.createDataFrame(aside, schema), on=DAY)
     web = job.conf.sources["web"].model_copy(update={"where": "event <> 'ping'"})
-    job.conf.sources["web"], kept = web, job.conf.sources["web"]
-    try:
-        found = _reconciliation(job)
-    finally:
-        job.conf.sources["web"] = kept
+    conf = job.conf.model_copy(update={"sources": job.conf.sources | {"web": web}})
+    found = _reconciliation(replace(job, conf=conf))
     assert [row["reasons"] for row in found] == [{"future_date": 1, "malformed": 2}, {"not: event <> 'ping'": 2}]
     print_summary({"steps": [], "identity": {"records": 0, "persons": 0}, "models": {}, "audiences": {}, "exports": [],
                    "warnings": [], "reconciliation": found})  # fmt: skip

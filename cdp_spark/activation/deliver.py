@@ -17,8 +17,8 @@ from cdp_spark.activation import files, http, ledger
 from cdp_spark.activation.content import description
 from cdp_spark.activation.files import Delivery, Part
 from cdp_spark.activation.objects import DeliveryError, Objects, objects
-from cdp_spark.activation.plan import Plan, plan, rule
-from cdp_spark.audiences.build import permission
+from cdp_spark.activation.plan import Plan, audience, plan, rule
+from cdp_spark.audiences.build import lists_of, permission
 from cdp_spark.config.activation import Destination
 from cdp_spark.config.leaving import identifying
 from cdp_spark.job import Job, side_by_side
@@ -36,9 +36,9 @@ def deliver_all(job: Job) -> list[dict]:
 
     Raises DeliveryError for all destinations that failed, after the others had their turn.
     """
-    asked = [rule(job, spec, name).purpose for spec in job.conf.destinations.values()
-             for name in spec.audiences + spec.journeys]  # fmt: skip
-    state = permission(job, asked).persist() if asked else None
+    taken = [(spec, name) for spec in job.conf.destinations.values() for name in spec.audiences + spec.journeys]
+    lists = lists_of(audience(job, *one) for one in taken)
+    state = permission(job, [rule(job, *one).purpose for one in taken], lists).persist() if taken else None
     failed = list(filter(None, side_by_side(partial(_tried, state=state), job, job.conf.destinations)))
     if state is not None:
         state.unpersist()
@@ -80,7 +80,7 @@ def deliver(job: Job, name: str, spec: Destination, state: DataFrame) -> None:
     if same and not (found.added or found.removed):
         job.log(f"{name}: delivery {last['delivery_id']} is in force already")
     else:
-        _make(job, _delivery(job, name, spec, found, last, url, about), found, store, about, last)
+        _make(job, _delivery(job, name, spec, found, last, url, about), found, store, about)
     for frame in (found.now, found.changes.adds, found.changes.gone, found.changes.removes):
         frame.unpersist()
 
@@ -120,7 +120,7 @@ def _delivery(job: Job, name: str, spec: Destination, found: Plan, last: dict | 
     return Delivery(name, spec, delivery_id, sequence, uri, tuple(parts), previous)
 
 
-def _make(job: Job, delivery: Delivery, found: Plan, store: Objects | None, about: str, last: dict | None) -> None:
+def _make(job: Job, delivery: Delivery, found: Plan, store: Objects | None, about: str) -> None:
     _record(job, delivery, "intent", job.date, about=about)
     names = [f for f, target in delivery.spec.fields.items() if identifying(job.conf, target)]
     given = {
@@ -131,7 +131,7 @@ def _make(job: Job, delivery: Delivery, found: Plan, store: Objects | None, abou
     }
     rows = ledger.entries(found.changes, delivery.spec, names, given)
     if store is None:
-        _post(job, delivery, found, rows, given, about, last)
+        _post(job, delivery, found, rows, given, about)
         return
     told = files.manifest(job, delivery, store)
     job.lake.write("activation.sent", rows)
@@ -143,11 +143,9 @@ def _make(job: Job, delivery: Delivery, found: Plan, store: Objects | None, abou
     _expire(job, delivery, store, pointer)
 
 
-def _post(
-    job: Job, delivery: Delivery, found: Plan, rows: DataFrame, given: dict, about: str, last: dict | None
-) -> None:
+def _post(job: Job, delivery: Delivery, found: Plan, rows: DataFrame, given: dict, about: str) -> None:
     """Send by HTTP. The ledger has the rows before the receiver can have them; who dies in between sends again."""
-    follows = _follows(job, delivery, last)
+    follows = _follows(job, delivery)
     job.lake.write("activation.sent", rows)
     refused, failure = _sent(delivery, follows)
     if count := sum(map(len, refused.values())):
@@ -160,11 +158,12 @@ def _post(
     job.log(f"{delivery.destination}: {_told(delivery)} posted to {http.place(delivery.uri)}")
 
 
-def _follows(job: Job, delivery: Delivery, last: dict | None) -> str:
+def _follows(job: Job, delivery: Delivery) -> str:
     """What names the state that a delivery begins at: the last one confirmed, and the last try since that removed rows.
 
     A later try of the same state sends the same batches under the same keys; rows that came back are told anew.
     """
+    last = newest(job, delivery.destination, None)
     sent = job.lake.read("activation.sent").where(
         (F.col("destination") == delivery.destination) & F.expr("op = 'remove'")
     )

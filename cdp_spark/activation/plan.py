@@ -11,8 +11,9 @@ from pyspark.sql import functions as F
 
 from cdp_spark.activation import ledger
 from cdp_spark.activation.content import content, digest
-from cdp_spark.audiences.build import listed, wide
+from cdp_spark.audiences.build import wide
 from cdp_spark.audiences.candidates import recommended
+from cdp_spark.audiences.limits import suppressed
 from cdp_spark.audiences.offers import best, ranked
 from cdp_spark.config.activation import Audience, Destination
 from cdp_spark.config.journeys import Journey
@@ -70,11 +71,10 @@ def plan(job: Job, name: str, spec: Destination, state: DataFrame, *, lost: bool
 def _due(job: Job, name: str, spec: Destination, state: DataFrame, done: DataFrame) -> DataFrame:
     """The action that each person gets today. done: rows of `valued`; nothing, where the place lost what it held."""
     made = job.lake.read("activation.deliveries").where((F.col("destination") == name) & F.expr("status = 'confirmed'"))
-    mine = made.where(F.col("date") == F.lit(job.date)).select("delivery_id").distinct()
-    left = job.lake.read("activation.sent").join(mine, "delivery_id", "left_semi").select(*ledger.ROW)
+    mine = made.where(F.col("date") == F.lit(job.date)).select("sequence").distinct()
     today = (
         done.where("sure")
-        .join(left, ledger.ROW, "left_semi")
+        .join(mine, "sequence", "left_semi")
         .join(heir(job.lake.read("identity.members")), "person_id")
     )
     today = today.select(F.col("now").alias("person_id")).distinct()
@@ -95,6 +95,11 @@ def rule(job: Job, spec: Destination, name: str) -> Audience | Journey:
     return job.conf.journeys[name] if spec.journeys else job.conf.audiences[name]
 
 
+def audience(job: Job, spec: Destination, name: str) -> Audience:
+    """The audience of that name, or the one that the journey begins at."""
+    return job.conf.audiences[job.conf.journeys[name].audience if spec.journeys else name]
+
+
 def is_quiet(job: Job, spec: Destination, name: str) -> bool:
     hours = rule(job, spec, name).quiet_hours
     return hours is not None and hours.holds(job.run_at)
@@ -102,16 +107,14 @@ def is_quiet(job: Job, spec: Destination, name: str) -> bool:
 
 def _allowed(spec: Destination, job: Job, name: str, state: DataFrame) -> DataFrame:
     yes = consented(state.select("person_id").distinct(), state, purpose=rule(job, spec, name).purpose)
-    yes = _unlisted(job, spec, name, yes)
+    yes = _unlisted(job, spec, name, yes, state)
     return yes.select(F.lit(name).alias("audience"), "person_id")
 
 
-def _unlisted(job: Job, spec: Destination, name: str, people: DataFrame) -> DataFrame:
+def _unlisted(job: Job, spec: Destination, name: str, people: DataFrame, state: DataFrame) -> DataFrame:
     """`people` without who stands on a suppression list of the audience, or of the one that the journey begins at."""
-    asked = rule(job, spec, name)
-    audience = job.conf.audiences[asked.audience] if isinstance(asked, Journey) else asked
-    lists = audience.exclude.suppression
-    return people.join(listed(job, lists), "person_id", "left_anti") if lists else people
+    lists = audience(job, spec, name).exclude.suppression
+    return people.join(suppressed(state, lists), "person_id", "left_anti") if lists else people
 
 
 def members(job: Job, spec: Destination, state: DataFrame) -> DataFrame:
@@ -142,7 +145,7 @@ def _known(job: Job, spec: Destination, state: DataFrame, found: dict[str, DataF
     rows = []
     for name, people in found.items():
         asked = rule(job, spec, name)
-        mine = _unlisted(job, spec, name, consented(people, state, purpose=asked.purpose))
+        mine = _unlisted(job, spec, name, consented(people, state, purpose=asked.purpose), state)
         mine = mine.withColumn("basis", F.lit(job.conf.purposes[asked.purpose].basis))
         about = wide(job, asked.scores_max_age_days)
         if job.conf.offers:

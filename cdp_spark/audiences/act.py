@@ -7,9 +7,9 @@ from functools import reduce
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from cdp_spark.audiences.build import contacted, listed, permission, wide
+from cdp_spark.audiences.build import contacted, lists_of, permission, wide
 from cdp_spark.audiences.journeys import STATE, carried, entered, moved
-from cdp_spark.audiences.limits import capped
+from cdp_spark.audiences.limits import capped, suppressed
 from cdp_spark.audiences.offers import RANKED, offered, ranked
 from cdp_spark.gold.people import with_person
 from cdp_spark.governance.consent import consented, permitted
@@ -86,12 +86,13 @@ def _purpose(job: Job) -> Column:
 
 def _may(job: Job, people: DataFrame) -> DataFrame:
     """journey, person_id, consent_id, may (true) of who says yes to the journey's purpose and is on no list."""
-    state = permission(job, _purposes(job))
+    begun = {name: job.conf.audiences[journey.audience] for name, journey in job.conf.journeys.items()}
+    state = permission(job, _purposes(job), lists_of(begun.values()))
     yes = []
     for name, journey in job.conf.journeys.items():
         mine = consented(people.where(F.col("journey") == name), state, purpose=journey.purpose)
-        lists = job.conf.audiences[journey.audience].exclude.suppression
-        yes.append(mine.join(listed(job, lists), "person_id", "left_anti") if lists else mine)
+        lists = begun[name].exclude.suppression
+        yes.append(mine.join(suppressed(state, lists), "person_id", "left_anti") if lists else mine)
     rows = reduce(DataFrame.unionByName, yes)
     return rows.select("journey", "person_id", "consent_id", F.lit(True).alias("may"))
 

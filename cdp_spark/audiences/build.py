@@ -10,8 +10,9 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from cdp_spark.audiences.candidates import candidates, newest
-from cdp_spark.audiences.limits import bought, capped, contacts, order, suppressed
+from cdp_spark.audiences.limits import bought, capped, contacts, order, suppressed, suppression
 from cdp_spark.audiences.members import INSIDE, funnel, judged
+from cdp_spark.config.activation import Audience
 from cdp_spark.config.cross import WEEKLY, model_names
 from cdp_spark.governance.consent import consent_state, consented
 from cdp_spark.job import Job
@@ -28,27 +29,20 @@ class Built(NamedTuple):
     funnels: DataFrame
 
 
-def permission(job: Job, asked: Iterable[str]) -> DataFrame:
-    """One row per person and purpose of `asked`, as of this moment (`run_at`): permission is no matter of yesterday."""
-    lake = job.lake
-    facts, identifiers, members = (
-        lake.read(name) for name in ("silver.consents", "silver.identifiers", "identity.members")
-    )
-    purposes = {name: job.conf.purposes[name] for name in sorted(set(asked))}
-    return consent_state(facts, identifiers, members, purposes, job.run_at)
+def permission(job: Job, asked: Iterable[str], lists: Iterable[str] = ()) -> DataFrame:
+    """One row per person and purpose of `asked`, as of this moment (`run_at`): permission is no matter of yesterday.
 
-
-def listed(job: Job, lists: Iterable[str]) -> DataFrame:
-    """person_id of who stands on one of the suppression lists at this moment. A list nobody ever stood on is told."""
+    lists: suppression lists that `suppressed` will ask about; a row per person and list.
+    """
     facts, identifiers, members = (
         job.lake.read(name) for name in ("silver.consents", "silver.identifiers", "identity.members")
     )
-    known = {
-        row["purpose"] for row in facts.where(F.col("purpose").isin(*lists)).select("purpose").distinct().collect()
-    }
-    for name in sorted(set(lists) - known):
-        job.warn(f"suppression list {name}: nobody stands on it; is that its name, and is its source landed?")
-    return suppressed(facts, identifiers, members, lists, job.run_at)
+    purposes = {name: job.conf.purposes[name] for name in sorted(set(asked))} | suppression(sorted(set(lists)))
+    return consent_state(facts, identifiers, members, purposes, job.run_at)
+
+
+def lists_of(audiences: Iterable[Audience]) -> set[str]:
+    return {name for audience in audiences for name in audience.exclude.suppression}
 
 
 def profiled(job: Job) -> DataFrame | None:
@@ -76,12 +70,13 @@ def build(job: Job) -> Built:
     """Everybody judged for every audience of the deployment; why an audience is empty is logged."""
     inside: dict[str, DataFrame] = {}
     everybody, rows = [], []
-    asked = [audience.purpose for audience in job.conf.audiences.values()]
-    state = permission(job, asked).persist() if asked else None
+    asked, lists = [audience.purpose for audience in job.conf.audiences.values()], lists_of(job.conf.audiences.values())
+    state = permission(job, asked, lists).persist() if asked else None
+    _warn_of_empty(job, lists)
     said = contacted(job).persist() if any(one.caps for one in job.conf.audiences.values()) else None
     for name in order(job.conf.audiences):
         audience = job.conf.audiences[name]
-        out = _left_out(job, name, said, inside)
+        out = _left_out(job, name, said, inside, state)
         people = judged(wide(job, audience.scores_max_age_days), name, audience, state, out).persist()
         counts = {row["outcome"]: row["count"] for row in people.groupBy("outcome").count().collect()}
         steps = funnel(counts, audience.min_size)
@@ -121,7 +116,16 @@ def _with_today(job: Job, name: str, said: DataFrame, inside: DataFrame) -> Data
     return said.unionByName(new.select("person_id", F.lit(job.date).alias("day"), each))
 
 
-def _left_out(job: Job, name: str, said: DataFrame | None, inside: dict[str, DataFrame]) -> dict[str, DataFrame]:
+def _warn_of_empty(job: Job, lists: set[str]) -> None:
+    """Tell of suppression lists that nobody ever stood on: a name written otherwise shuts nobody out."""
+    rows = job.lake.read("silver.consents").where(F.col("purpose").isin(*lists)).select("purpose").distinct()
+    for name in sorted(lists - {row["purpose"] for row in rows.collect()}) if lists else ():
+        job.warn(f"suppression list {name}: nobody stands on it; is that its name, and is its source landed?")
+
+
+def _left_out(
+    job: Job, name: str, said: DataFrame | None, inside: dict[str, DataFrame], state: DataFrame
+) -> dict[str, DataFrame]:
     """People to leave out of an audience, by outcome of `judged`. inside: members of the audiences built before."""
     audience, lake = job.conf.audiences[name], job.lake
     members = lake.read("identity.members")
@@ -130,7 +134,7 @@ def _left_out(job: Job, name: str, said: DataFrame | None, inside: dict[str, Dat
     if rule.bought_days:
         excluded.append(bought(lake.read("silver.orders"), members, job.as_of, rule.bought_days))
     if rule.suppression:
-        excluded.append(listed(job, rule.suppression))
+        excluded.append(suppressed(state, rule.suppression))
     if excluded:
         found["exclusion"] = reduce(DataFrame.unionByName, excluded)
     rivals = [rows for other, rows in inside.items() if audience.competes == job.conf.audiences[other].competes]

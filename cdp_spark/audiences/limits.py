@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from datetime import date, datetime, timedelta
+from datetime import date, timedelta
 from functools import reduce
 
 from pyspark.sql import DataFrame
@@ -11,7 +11,6 @@ from pyspark.sql import functions as F
 
 from cdp_spark.config.activation import Audience, Cap, Purpose
 from cdp_spark.gold.people import heirs, with_person
-from cdp_spark.governance.consent import consent_state
 
 CONTACT = r"^[a-z]+_sent$"  # kinds of silver.interactions: email_sent, sms_sent, push_sent, ...
 
@@ -61,13 +60,21 @@ def bought(orders: DataFrame, members: DataFrame, as_of: date, days: int) -> Dat
     )
 
 
-def suppressed(
-    facts: DataFrame, identifiers: DataFrame, members: DataFrame, lists: Iterable[str], run_at: datetime
-) -> DataFrame:
-    """person_id of who stands on one of the suppression lists: a refusal under the list's name."""
-    asked = {name: Purpose(description="suppression list", basis="legitimate_interest") for name in lists}
-    state = consent_state(facts, identifiers, members, asked, run_at)
-    return state.where("NOT granted").select("person_id").distinct()
+def listing(name: str) -> str:
+    """The name under which a suppression list is asked for beside the purposes: it may bear the name of one."""
+    return f"list:{name}"
+
+
+def suppression(lists: Iterable[str]) -> dict[str, Purpose]:
+    """Lists as what `consent_state` is asked: who stands on one has refused under its name, all others have not."""
+    about = {"description": "suppression list", "basis": "legitimate_interest"}
+    return {listing(name): Purpose(**about, categories=(name,)) for name in lists}
+
+
+def suppressed(state: DataFrame, lists: Iterable[str]) -> DataFrame:
+    """person_id of who stands on one of the suppression `lists`, by a state that they were asked for."""
+    on = F.col("purpose").isin([listing(name) for name in lists]) & ~F.col("granted")
+    return state.where(on).select("person_id").distinct()
 
 
 def order(audiences: dict[str, Audience]) -> list[str]:

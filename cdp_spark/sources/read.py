@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from typing import NamedTuple
 
@@ -11,13 +10,13 @@ from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
 from cdp_spark.config.source import Source
+from cdp_spark.shown import STRICT
 
 CORRUPT = "_corrupt"
 TEXT_MAP = "map<string,string>"
 # C3 A9 read as Latin-1 is 'Ã©': a lead byte of UTF-8 followed by a continuation byte, which no Latin-1 text holds
 MOJIBAKE = "[\u00c2-\u00f4][\u0080-\u00bf]"
 REPLACED = "\ufffd"
-PLAIN = re.compile(r"[a-z_][\w.\-]{0,39}")  # what else stands in a header may be data, and is not told
 
 
 class SourceError(Exception):
@@ -103,7 +102,7 @@ def _repeated(spark: SparkSession, options: dict[str, str], file: str, header: t
     twice = [i for i, name in enumerate(names) if name in names[:i]]
     if not twice:
         return None
-    return names[twice[0]] if PLAIN.fullmatch(names[twice[0]]) else f"field {twice[0] + 1}"
+    return names[twice[0]] if STRICT.fullmatch(names[twice[0]]) else f"field {twice[0] + 1}"
 
 
 def _by_header(spark: SparkSession, options: dict[str, str], files: list[str]) -> dict[tuple[str, ...], list[str]]:

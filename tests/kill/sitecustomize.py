@@ -36,23 +36,11 @@ def fill_heap() -> None:
         held.append(gateway.new_array(gateway.jvm.long, 50_000_000))
 
 
-def data_files(folder: str) -> set:
-    return set(Path(folder).rglob("*.parquet")) if os.path.isdir(folder) else set()
-
-
-def watch(folder: str) -> None:
-    """Die as soon as a data file of a commit that is not yet there appears."""
-    known = data_files(folder)
-    while data_files(folder) <= known:
-        time.sleep(0.002)  # a watcher has nothing else to wait for
-    die()
-
-
-def watch_parts(folder: str) -> None:
-    """Die as soon as a data file of a delivery that was not there yet appears below `folder`."""
-    known = set(Path(folder).rglob("*part-*"))
-    while set(Path(folder).rglob("*part-*")) <= known:
-        time.sleep(0.002)
+def watch(folder: str, pattern: str = "*.parquet") -> None:
+    """Die as soon as a file that was not there yet, of a commit or of a delivery, appears below `folder`."""
+    known = set(Path(folder).rglob(pattern))
+    while set(Path(folder).rglob(pattern)) <= known:
+        time.sleep(0.002)  # nobody tells a watcher of files: it looks again and again
     die()
 
 
@@ -121,7 +109,7 @@ mine = not any("pyspark.daemon" in word or "pyspark.worker" in word for word in 
 if mine and os.environ.get("CDP_TEST_KILL") and not Path(os.environ["CDP_TEST_KILLED"]).exists():
     what, moment = os.environ["CDP_TEST_KILL"].split()
     if moment == "data":
-        threading.Thread(target=watch_parts, args=(what,), daemon=True).start()
+        threading.Thread(target=watch, args=(what, "*part-*"), daemon=True).start()
     else:
         (patch_put if what.endswith(".json") else patch_commits)(what, moment)
 if mine and os.environ.get("CDP_TEST_WORKER"):
