@@ -197,6 +197,21 @@ def upstream(step: Step) -> list[str]:
     return [other.name for other in before if set(other.writes) & set(step.reads)]
 
 
+def before(name: str) -> set[str]:
+    """Names of all steps that the step `name` waits for, through however many others."""
+    direct = upstream(STEPS[NAMES.index(name)])
+    return {*direct, *(further for one in direct for further in before(one))}
+
+
+def keeps_back(step: Step, steps: list[Step]) -> bool:
+    """Whether today's words of consent are landed when `step` runs among `steps`, and their delivery waits for it.
+
+    A step that is a process of its own (`steps` is it alone) is taken for a part of a whole day.
+    """
+    asked = any(one.name == "deliver" for one in steps) or (len(steps) == 1 and step.every == "day")
+    return asked and step.name in before("deliver") and NAMES.index(step.name) > NAMES.index("standardise")
+
+
 def between(first: str | None = None, last: str | None = None) -> list[Step]:
     """The steps from `first` to `last`, both included; all of them by default.
 

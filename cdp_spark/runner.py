@@ -19,13 +19,13 @@ from cdp_spark import ranges
 from cdp_spark.cli import day, told
 from cdp_spark.config.load import ConfError
 from cdp_spark.cost import Meter
-from cdp_spark.failures import failure
+from cdp_spark.failures import failure, gone
 from cdp_spark.governance import gates
 from cdp_spark.job import Job, PlaceError
 from cdp_spark.lock import RunError, lock
 from cdp_spark.marks import begin, finish, marks, of_run
-from cdp_spark.pipeline import UPKEEP, Step, between, upstream
-from cdp_spark.storage import Storage
+from cdp_spark.pipeline import UPKEEP, Step, between, keeps_back, upstream
+from cdp_spark.storage import Storage, StorageError
 
 PLACES = [
     click.option("--conf", "conf_dir", required=True, help="the deployment: a folder like the shipped conf/"),
@@ -51,9 +51,10 @@ def run_steps(
 ) -> list[dict]:
     """Run `steps` in order under the lake's lock; the account of each (marks.ACCOUNT).
 
-    A closed gate stops the steps that follow from its step, and no other. Raises RunError where a step fails, or at
-    the end where a gate was closed. hold: the run goes on in another process, so the lock is kept. days: all those of
-    the range that the job's date is one of, so that one that is broken off is remembered.
+    A closed gate stops the steps that follow from its step, and no other. Where `deliver` is kept back by one, or by a
+    step that failed, who may no longer be addressed is taken out of the destinations all the same. Raises RunError
+    where a step fails, or at the end where a gate was closed. hold: the run goes on in another process, so the lock is
+    kept. days: all those of the range that the job's date is one of, so that one that is broken off is remembered.
     """
     with lock(job, hold):
         ranges.begin(job, days, steps)
@@ -70,11 +71,17 @@ def _in_order(job: Job, steps: list[Step], accept: tuple[str, ...]) -> list[dict
             continue
         here = job.step(step.name)
         here.log(f"[{number}/{len(steps)}] {step.about}")
-        account, why = _marked(here, step, accept)
+        try:
+            account, why = _marked(here, step, accept)
+        except RunError as error:
+            reachable = not (isinstance(error.__cause__, StorageError) or gone(error.__cause__))
+            if reachable and keeps_back(step, steps):
+                _take_back(job)
+            raise
         done.append(account)
         if why:
             stopped.add(step.name)
-            reasons += why
+            reasons += why + (_take_back(job) if keeps_back(step, steps) else [])
     if reasons:
         raise RunError(
             f"gate closed: {'; '.join(reasons)}. Not run: {', '.join(sorted(stopped - {d['name'] for d in done}))}. "
@@ -82,6 +89,22 @@ def _in_order(job: Job, steps: list[Step], accept: tuple[str, ...]) -> list[dict
             5,
         )
     return done
+
+
+def _take_back(job: Job) -> list[str]:
+    """Take who may no longer be addressed out of every destination; [why that failed], which ends nothing else."""
+    from cdp_spark.activation.deliver import take_back
+
+    here = job.step("deliver")
+    here.log("nothing new is delivered; who may no longer be addressed is taken back all the same")
+    try:
+        take_back(here)
+    except Exception as error:
+        ours = type(error).__module__.split(".")[0] in OURS
+        told = f"who has withdrawn could not be taken back: {error if ours else failure('deliver', error)}"
+        here.warn(told)
+        return [told]
+    return []
 
 
 def _marked(job: Job, step: Step, accept: tuple[str, ...]) -> tuple[dict, list[str]]:

@@ -44,7 +44,9 @@ class Receiver(BaseHTTPRequestHandler):
         if what == "reset":  # before anything is taken
             return self.reset()
         errors = self.take(body, what)
-        if what == "taken, then reset":
+        if what == "taken, then killed":
+            self.server.world["kill"]()
+        if what in ("taken, then reset", "taken, then killed"):
             return self.reset()
         if what == "taken, then late":
             world["released"].wait(10)

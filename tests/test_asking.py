@@ -58,7 +58,7 @@ def test_answers_and_mistakes(asked, tmp_path):
     out, _, code = asked("audience", "preview", "vip", "--json")
     assert code == 0 and sum(json.loads(out)["funnel"].values()) == 40
     out, _, code = asked("audience", "changes", "vip")
-    assert code == 0 and out.split()[1:3] == ["entered", "condition"]
+    assert code == 0 and out.split()[1:3] == ["entered", "first"]
     out, _, code = asked("audience", "journey", "hello", "--json")
     told = json.loads(out)
     acted = told["actions"][0]["people"]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import ast
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 
 import pytest
 from pyspark.sql import functions as F
 
 from cdp_spark.audiences.build import build
 from cdp_spark.audiences.limits import capped, contacts, order
+from cdp_spark.audiences.members import changed
 from cdp_spark.audiences.write import write
 from cdp_spark.config.activation import Audience, Quiet
 from cdp_spark.governance.consent import permitted
@@ -93,8 +94,9 @@ def test_who_came_and_went_and_why(job):
         ("2026-06-02", "p01", "exited", "permission"),
         ("2026-06-02", "p02", "exited", "condition"),
         ("2026-06-02", "p03", "exited", "gone"),
-        ("2026-06-03", "p01", "entered", "condition"),
+        ("2026-06-03", "p01", "entered", "permission"),
     }
+    assert {r["reason"] for r in rows if r["as_of"] == job.as_of} == {"first"}
     assert sum(r["as_of"] == job.as_of for r in rows) == 28
 
 
@@ -166,9 +168,65 @@ def test_quiet_hours(start, end, zone, hours):
     assert {h for h in range(24) if quiet.holds(datetime(2026, 6, 1, h, tzinfo=UTC))} == hours
 
 
-def test_audiences_follow_those_they_exclude():
-    bodies = {"a": {"exclude": {"audiences": ["b"]}, "priority": 1}, "b": {"priority": 9}, "c": {"priority": 5}}
-    assert order({name: Audience.model_validate(BASE | body) for name, body in bodies.items()}) == ["c", "b", "a"]
+@pytest.mark.parametrize(
+    ("bodies", "expected"),
+    [
+        ({"a": {"exclude": {"audiences": ["b"]}, "priority": 1}, "b": {"priority": 9}, "c": {"priority": 5}}, "cba"),
+        # a has to wait for d, and b, of the larger priority, waits for its rival a
+        ({"a": {"exclude": {"audiences": ["d"]}, "priority": 1, "competes": "mail"}, "d": {"priority": 9},
+          "b": {"priority": 3, "competes": "mail"}, "c": {"priority": 4}}, "cdab"),
+        # a excludes its own rival of a larger priority: the exclusion holds
+        ({"a": {"exclude": {"audiences": ["b"]}, "priority": 1, "competes": "mail"},
+          "b": {"priority": 3, "competes": "mail"}}, "ba"),
+        ({"b": {}, "a": {}}, "ab"),
+    ],
+)  # fmt: skip
+def test_audiences_follow_those_they_exclude_and_their_rivals_of_a_smaller_priority(bodies, expected):
+    found = {name: Audience.model_validate(BASE | body) for name, body in bodies.items()}
+    assert order(found) == list(expected)
+
+
+def test_why_somebody_came_or_went_tells_merges_erasures_and_arms(spark):
+    """old became a part of whole; lost is nobody's now; moved was drawn anew; capped is no longer; few were left."""
+    now = table(
+        spark,
+        """
+        audience string | person_id string | since date | left date  | arm string | purpose string | consent_id string
+        a               | whole            | 2026-06-01 |            | treatment  | mail           | c
+        a               | old              | 2026-05-01 | 2026-06-01 | treatment  | mail           | c
+        a               | lost             | 2026-05-01 | 2026-06-01 | treatment  | mail           | c
+        a               | moved            | 2026-05-01 |            | holdout    | mail           | c
+        a               | capped           | 2026-06-01 |            | treatment  | mail           | c
+        a               | new              | 2026-06-01 |            | holdout    | mail           | c
+        a               | said             | 2026-05-01 | 2026-06-01 | treatment  | mail           | c
+        few             | said             | 2026-05-01 | 2026-06-01 | treatment  | mail           | c
+    """,
+    )
+    named = "audience string | person_id string | outcome string"
+    outcomes = table(spark, f"{named}\n a | said | member\n few | said | member")
+    past = table(
+        spark,
+        """
+        as_of date | audience string | person_id string | change string | reason string | arm string
+        2026-05-01 | a               | old              | entered       | first         | treatment
+        2026-05-01 | a               | moved            | exited        | cap           | holdout
+        2026-05-01 | a               | moved            | entered       | cap           | treatment
+        2026-05-01 | a               | capped           | entered       | first         | treatment
+        2026-05-09 | a               | capped           | exited        | cap           | treatment
+        2026-06-01 | a               | new              | entered       | wrong         | treatment
+    """,
+    )
+    same = [(who, who) for who in ("whole", "moved", "capped", "said", "new")]
+    heirs = spark.createDataFrame([("old", "whole"), *same], "person_id string, now string")
+    found = changed(now, outcomes, past, heirs, ["few"], date(2026, 6, 1)).collect()
+    assert {(r["audience"], r["person_id"], r["change"], r["reason"], r["arm"]) for r in found} == {
+        ("a", "whole", "entered", "merged", "treatment"), ("a", "old", "exited", "merged", "treatment"),
+        ("a", "lost", "exited", "erased", "treatment"), ("a", "moved", "exited", "holdout", "treatment"),
+        ("a", "moved", "entered", "holdout", "holdout"), ("a", "capped", "entered", "cap", "treatment"),
+        ("a", "new", "entered", "first", "holdout"), ("a", "said", "exited", "permission", "treatment"),
+        ("few", "said", "exited", "min_size", "treatment"),
+    }  # fmt: skip
+    assert len(found) == 9
 
 
 def calls(tree: ast.AST, name: str) -> list[ast.Call]:
@@ -195,6 +253,11 @@ def writes(*tables: str):
     return predicate
 
 
+def written_under_a_name_made_up(node) -> bool:
+    to_lake = [c for c in calls(node, "write") if c.args and ast.unparse(c.func).endswith("lake.write")]
+    return any(not isinstance(c.args[0], ast.Constant) for c in to_lake)
+
+
 def test_members_and_deliveries_have_one_way_in():
     """The writer of members asks for permission itself; rows leave only through `plan`, which does so too."""
     writer = {"cdp_spark/audiences/write.py:write"}
@@ -206,18 +269,29 @@ def test_members_and_deliveries_have_one_way_in():
     made = functions_with(lambda node: not isinstance(node, ast.ClassDef) and bool(calls(node, "Plan")))
     plan = "cdp_spark/activation/plan.py"
     # the plan of a matching run is another thing of the same name
-    assert {name for name in made if not name.startswith("cdp_spark/identity/")} == {f"{plan}:plan"}
+    mine = {name for name in made if not name.startswith("cdp_spark/identity/")}
+    assert mine == {f"{plan}:plan", f"{plan}:withdrawn"}
     tree = ast.parse((ROOT / plan).read_text())
     bodies = {node.name: node for node in tree.body if isinstance(node, ast.FunctionDef)}
     assert calls(bodies["plan"], "members") and calls(bodies["plan"], "_due") and calls(bodies["_due"], "actions")
     assert calls(bodies["members"], "_known") and calls(bodies["actions"], "_known")
     assert calls(bodies["_known"], "consented")
+    # what only takes back adds nobody, but to a list that is told anew: of who still says yes
+    assert calls(bodies["withdrawn"], "_allowed") and calls(bodies["_allowed"], "consented")
+    (now,) = [c for c in calls(bodies["withdrawn"], "content") if calls(c, "_as_before")]
+    assert calls(now, "_known")
     # and the writer of actions asks like that of members
     actor = {"cdp_spark/audiences/act.py:write"}
     assert functions_with(writes("activation.actions")) == actor
     source = ast.parse((ROOT / "cdp_spark/audiences/act.py").read_text())
     acts = next(node for node in source.body if getattr(node, "name", "") == "write")
     assert calls(acts, "permitted") and calls(acts, "permission")
+    # no table is written under a name that cannot be read here, but those of identity, bronze and silver
+    assert functions_with(written_under_a_name_made_up) == {
+        "cdp_spark/identity/resolve.py:resolve",
+        "cdp_spark/sources/ingest.py:write_rows",
+        "cdp_spark/silver/build.py:_write_entity",
+    }
     # what turns rows into files or requests is called from nowhere else
     for name, users in {"manifest": {f"{deliver}:_make"}, "send": {f"{deliver}:_sent"}}.items():
         assert functions_with(lambda node, name=name: bool(calls(node, name))) == users

@@ -8,7 +8,9 @@ from __future__ import annotations
 import os
 import resource
 import shutil
+import signal
 import subprocess
+from collections import Counter
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -24,6 +26,7 @@ from tests.conftest import ROOT
 from tests.forty import DAY, PEOPLE, on, says
 from tests.lakes import BIN, environment
 from tests.reader import holds, manifests
+from tests.receiver import HOW, receiver  # noqa: F401  a fixture
 
 LONG = pytest.mark.skipif(not os.environ.get("CDP_LONG"), reason="many real processes: make test-delivery-faults")
 VIP = {"description": "x", "owner": "x", "purpose": "marketing_email", "where": "tier = 'gold'"}
@@ -128,6 +131,34 @@ def test_a_delivery_may_be_killed_anywhere(place, tmp_path, number):
     assert books(job) == before
     deliver_all(place)
     assert before == books(place)
+
+
+@LONG
+@pytest.mark.parametrize("at", ["activation.sent after", "posting"])
+def test_a_delivery_killed_before_or_while_it_posts(place, receiver, at):
+    """What the receiver took under a key it takes once, and what it did not take comes with the next run."""
+    conf = Path(place.conf_dir)
+    how = HOW | {"endpoint": "crm", "batch_rows": 5}
+    body = CRM | {"protocol": "http", "prefix": "post", "http": how, "fields": {"person_id": {"column": "person_id"}}}
+    (conf / "destinations/crm.yml").write_text(yaml.safe_dump(body))
+    with (conf / "env/local.yml").open("a") as file:
+        file.write(f"\nendpoints: {{crm: {receiver['url']}}}\n")
+    job = replace(place, conf=load(conf))
+    shutil.rmtree(job.lake.location("activation.sent"))  # nothing was ever posted
+    shutil.rmtree(job.lake.location("activation.deliveries"))
+    if at == "posting":
+        receiver["plan"] = ["ok", "taken, then killed"]
+        process = subprocess.Popen(command(job), cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL,
+                                   stderr=subprocess.DEVNULL, start_new_session=True)  # fmt: skip
+        receiver["kill"] = lambda: os.killpg(process.pid, signal.SIGKILL)
+        assert process.wait() == -signal.SIGKILL and 0 < len(receiver["taken"]) < len(SECOND)
+    else:
+        assert killed(job, at) < 0 and receiver["taken"] == []
+    deliver_all(job)
+    assert Counter(row["person_id"] for _, row in receiver["taken"]) == dict.fromkeys(SECOND, 1)
+    requests = receiver["requests"]
+    deliver_all(job)
+    assert receiver["requests"] == requests
 
 
 @LONG

@@ -17,11 +17,12 @@ from cdp_spark.audiences.cli import audience
 from cdp_spark.audiences.lift import LiftError
 from cdp_spark.audiences.measure import lift
 from cdp_spark.audiences.preview import preview
-from cdp_spark.config.activation import Audience
+from cdp_spark.config.activation import Audience, Destination
 from cdp_spark.governance.trace import persons, trace
 from jobs import audiences as audiences_job
 from jobs import deliver as deliver_job
 from tests.forty import DAY, PEOPLE, put, sha
+from tests.tables import table
 
 
 def test_an_export_row_leads_back_to_its_fact(job):
@@ -94,7 +95,23 @@ def test_drift_is_found(job):
     ours = valued(held(sent, deliveries, "ads", seen_before_confirmed=False), sent, "ads")
     there = job.spark.createDataFrame([(sha(f"p{i:02}@x.org"),) for i in (*range(3, 29), 99)], "email string")
     found = drift(ours, there, job.conf.destinations["ads"])
-    assert found == {"email": {"held": 27, "missing": 1, "unexpected": 1}}
+    assert found == {"vip": {"email": {"held": 27, "missing": 1, "unexpected": 1}}}
+
+
+def test_drift_is_told_by_audience(spark):
+    """Two lists of the same two people: the receiver has one of them on the wrong list."""
+    spec = Destination.model_validate({
+        "description": "", "protocol": "s3_files", "audiences": ["a", "b"], "prefix": "x", "sync": "mirror",
+        "fields": {"list": {"column": "audience"}, "id": {"column": "person_id"}}})  # fmt: skip
+    held = table(spark, "audience string | id string\n a | p1\n b | p2")
+    held = held.select("audience", F.lit(True).alias("sure"), F.create_map(F.lit("id"), "id").alias("values"))
+    there = table(spark, "list string | id string\n a | p1\n a | p2\n c | p3")
+    nothing = {"held": 0, "missing": 0, "unexpected": 0}
+    assert drift(held, there, spec) == {
+        "a": {"id": nothing | {"held": 1, "unexpected": 1}},
+        "b": {"id": nothing | {"held": 1, "missing": 1}},
+        "c": {"id": nothing | {"unexpected": 1}},
+    }
 
 
 def test_a_policy_allows_no_more_than_the_prefix():

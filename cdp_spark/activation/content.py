@@ -11,8 +11,11 @@ from pyspark.sql import functions as F
 from cdp_spark.activation.normalise import SETS
 from cdp_spark.config.activation import TOGETHER, Destination
 
-# What a spreadsheet runs as a formula; a plain number or E.164 phone number is none.
-FORMULA, NUMBER = r"^[\s]*[=+\-@\t\r\n|%]", r"^[+-]?[0-9][0-9.]*([eE][+-]?[0-9]+)?$"
+# What a spreadsheet runs as a formula, full-width signs too; a plain number or E.164 phone number is none.
+FORMULA, NUMBER = (
+    r"^[\s\u00a0\u3000\ufeff]*[=+\-@\t\r\n|%\uff1d\uff0b\uff0d\uff20]",
+    r"^[+-]?[0-9][0-9.]*([eE][+-]?[0-9]+)?$",
+)
 OWN = ("_audience", "_row_id", "_person_id")
 
 

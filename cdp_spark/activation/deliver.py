@@ -17,7 +17,7 @@ from cdp_spark.activation import files, http, ledger
 from cdp_spark.activation.content import description
 from cdp_spark.activation.files import Delivery, Part
 from cdp_spark.activation.objects import DeliveryError, Objects, objects
-from cdp_spark.activation.plan import Plan, audience, plan, rule
+from cdp_spark.activation.plan import Plan, audience, plan, rule, withdrawn
 from cdp_spark.audiences.build import lists_of, permission
 from cdp_spark.config.activation import Destination
 from cdp_spark.config.leaving import identifying
@@ -36,29 +36,44 @@ def deliver_all(job: Job) -> list[dict]:
 
     Raises DeliveryError for all destinations that failed, after the others had their turn.
     """
+    _everywhere(job, adds=True)
+    return exports(job.lake.read("activation.deliveries"), job.date)
+
+
+def take_back(job: Job) -> None:
+    """Remove from every destination who may no longer be addressed, and add nobody: where nothing can be delivered,
+    because an earlier step failed or was stopped, a no still holds on the same day.
+
+    Raises DeliveryError like `deliver_all`.
+    """
+    if job.lake.exists("activation.sent"):
+        _everywhere(job, adds=False)
+
+
+def _everywhere(job: Job, *, adds: bool) -> None:
     taken = [(spec, name) for spec in job.conf.destinations.values() for name in spec.audiences + spec.journeys]
     lists = lists_of(audience(job, *one) for one in taken)
     state = permission(job, [rule(job, *one).purpose for one in taken], lists).persist() if taken else None
-    failed = list(filter(None, side_by_side(partial(_tried, state=state), job, job.conf.destinations)))
+    failed = list(filter(None, side_by_side(partial(_tried, state=state, adds=adds), job, job.conf.destinations)))
     if state is not None:
         state.unpersist()
     if failed:
         raise DeliveryError("; ".join(failed))
-    return exports(job.lake.read("activation.deliveries"), job.date)
 
 
-def _tried(job: Job, name: str, state: DataFrame) -> str | None:
+def _tried(job: Job, name: str, state: DataFrame, *, adds: bool) -> str | None:
     """Deliver to one destination; why that failed, where it did."""
     try:
-        deliver(job, name, job.conf.destinations[name], state)
+        deliver(job, name, job.conf.destinations[name], state, adds=adds)
     except (DeliveryError, StorageError) as error:
         return f"{name}: {error}"
     return None
 
 
-def deliver(job: Job, name: str, spec: Destination, state: DataFrame) -> None:
+def deliver(job: Job, name: str, spec: Destination, state: DataFrame, *, adds: bool = True) -> None:
     """Make the delivery of one destination, unless the very same was made or a newer day's is in force.
 
+    adds: without it only who may no longer be addressed is removed.
     Raises DeliveryError before any work where the place cannot be reached.
     """
     url = job.conf.env.endpoints[spec.http.endpoint] if spec.http else None
@@ -71,14 +86,16 @@ def deliver(job: Job, name: str, spec: Destination, state: DataFrame) -> None:
     if ahead > str(job.date):
         job.warn(f"{name}: the delivery in force is of {ahead}; nothing was delivered for {job.date}")
         return
-    chain = files.chain(store, pointer) if last and store and spec.keep_days else []
+    chain = files.chain(store, pointer) if adds and last and store and spec.keep_days else []
     about, lost, anew = description(name, spec), store is not None and last is None, aged(chain, spec, job.date)
-    found = plan(job, name, spec, state, lost=lost, anew=anew)
+    if lost and not adds:
+        return  # nothing is there that could be taken back
+    found = plan(job, name, spec, state, lost=lost, anew=anew) if adds else withdrawn(job, name, spec, state)
     if anew:
         last = None
-    same = last and last["date"] == job.date and last["about"] == about
+    same = not adds or (last and last["date"] == job.date and last["about"] == about)
     if same and not (found.added or found.removed):
-        job.log(f"{name}: delivery {last['delivery_id']} is in force already")
+        job.log(f"{name}: delivery {last['delivery_id']} is in force already" if adds else f"{name}: nobody has to go")
     else:
         _make(job, _delivery(job, name, spec, found, last, url, about), found, store, about)
     for frame in (found.now, found.changes.adds, found.changes.gone, found.changes.removes):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from functools import reduce
 
-from pyspark.sql import DataFrame
+from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
 from cdp_spark.activation import ledger
@@ -13,29 +13,46 @@ from cdp_spark.config.activation import Destination
 from cdp_spark.job import Job
 from cdp_spark.storage import Storage
 
+NOTHING = {"held": 0, "missing": 0, "unexpected": 0}
 
-def drift(before: DataFrame, receiver: DataFrame, destination: Destination) -> dict[str, dict[str, int]]:
-    """{naming field(s): {"held", "missing", "unexpected"}}: values of the ledger that the receiver lacks, and others.
+
+def drift(before: DataFrame, receiver: DataFrame, destination: Destination) -> dict[str, dict[str, dict[str, int]]]:
+    """{audience: {naming field(s): {"held", "missing", "unexpected"}}}: values of the ledger that the receiver lacks,
+    and others. Also of audiences that the destination took before, or that only the receiver knows.
 
     before: rows of `ledger.valued`.  receiver: what it says it holds, in the destination's fields, as text.
     """
-    found = {}
+    names = destination.audiences + destination.journeys
+    told = telling(destination)
+    of = F.col(f"`{told}`").cast("string") if told else F.lit(names[0])
+    found: dict[str, dict] = {name: {} for name in names}
     for unit in destination.units:
-        ours = _values(before.where("sure"), [F.col("values")[name] for name in unit])
-        theirs = _values(receiver, [F.col(f"`{name}`").cast("string") for name in unit])
-        both = ours.withColumn("_o", F.lit(1)).join(theirs.withColumn("_t", F.lit(1)), "v", "full")
-        row = both.agg(F.count("_o").alias("held"), F.count_if(F.col("_t").isNull()).alias("missing"),
-                       F.count_if(F.col("_o").isNull()).alias("unexpected")).first()  # fmt: skip
-        found["+".join(unit)] = row.asDict()
+        ours = _values(before.where("sure"), F.col("audience"), [F.col("values")[name] for name in unit])
+        theirs = _values(receiver, of, [F.col(f"`{name}`").cast("string") for name in unit])
+        both = ours.withColumn("_o", F.lit(1)).join(theirs.withColumn("_t", F.lit(1)), ["audience", "v"], "full")
+        rows = both.groupBy("audience").agg(
+            F.count("_o").alias("held"),
+            F.count_if(F.col("_t").isNull()).alias("missing"),
+            F.count_if(F.col("_o").isNull()).alias("unexpected"),
+        )
+        counted = {row["audience"]: {k: row[k] for k in NOTHING} for row in rows.collect()}
+        for name in sorted({*found, *counted}, key=lambda one: (one not in names, one)):
+            found.setdefault(name, {})["+".join(unit)] = counted.get(name, NOTHING)
     return found
 
 
-def _values(rows: DataFrame, columns: list) -> DataFrame:
+def telling(destination: Destination) -> str | None:
+    """The field in which a row of the destination says whose audience it is of."""
+    return next((name for name, target in destination.fields.items() if target.column == "audience"), None)
+
+
+def _values(rows: DataFrame, audience: Column, columns: list[Column]) -> DataFrame:
     whole = reduce(lambda a, b: a & b, (c.isNotNull() for c in columns))
-    return rows.where(whole).select(F.concat_ws("\x1f", *columns).alias("v")).distinct()
+    named = F.coalesce(audience, F.lit("(no audience)")).alias("audience")
+    return rows.where(whole).select(named, F.concat_ws("\x1f", *columns).alias("v")).distinct()
 
 
-def reconciled(job: Job, name: str, file: str) -> dict[str, dict[str, int]]:
+def reconciled(job: Job, name: str, file: str) -> dict[str, dict[str, dict[str, int]]]:
     """`drift` of a destination against a CSV, JSON lines or Parquet file. Raises DeliveryError where it cannot be."""
     spec = job.conf.destinations[name]
     kind = file.rsplit(".", 1)[-1].replace("jsonl", "json")
@@ -45,7 +62,8 @@ def reconciled(job: Job, name: str, file: str) -> dict[str, dict[str, int]]:
         raise DeliveryError(f"{file}: no such file; give --receiver a list that the receiver made")
     reader = job.spark.read.format(kind).options(**({"header": "true", "escape": '"'} if kind == "csv" else {}))
     receiver = reader.load(file)
-    if missing := [f for unit in spec.units for f in unit if f not in receiver.columns]:
+    wanted = [f for unit in spec.units for f in unit] + [f for f in [telling(spec)] if f]
+    if missing := [f for f in wanted if f not in receiver.columns]:
         raise DeliveryError(f"{file}: lacks the columns {missing}, by which {name} is compared")
     sent, deliveries = job.lake.read("activation.sent"), job.lake.read("activation.deliveries")
     before = ledger.held(sent, deliveries, name, seen_before_confirmed=spec.protocol == "http")

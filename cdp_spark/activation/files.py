@@ -135,13 +135,25 @@ def _files(job: Job, delivery: Delivery, part: Part, store: Objects) -> list[dic
 def _save(part: Part, spec: Destination, folder: str) -> None:
     rows = part.rows.drop(*OWN)
     frame = neutral(rows) if spec.format == "csv" else rows
-    number = max(1, math.ceil(part.count / spec.max_rows_per_file))
+    most = _rows_a_file(frame, spec)
+    number = max(1, math.ceil(part.count / most))
     if spec.partition_by:
         shaped = frame.repartition(number, *(F.col(f"`{name}`") for name in spec.partition_by))
     else:
-        shaped = frame.repartition(number) if number > 1 or part.count < spec.max_rows_per_file else frame.coalesce(1)
+        shaped = frame.repartition(number) if number > 1 or part.count < most else frame.coalesce(1)
     writer = shaped.write.mode("overwrite").options(**_options(spec)).partitionBy(*spec.partition_by)
-    writer.option("maxRecordsPerFile", spec.max_rows_per_file).format(spec.format).save(folder)
+    writer.option("maxRecordsPerFile", most).format(spec.format).save(folder)
+
+
+def _rows_a_file(frame: DataFrame, spec: Destination) -> int:
+    """Rows that a file may hold. Of bytes the widest row as JSON decides, which is no shorter than it is in any format;
+    64 KiB are left for what a file holds besides rows."""
+    if spec.max_mb_per_file is None:
+        return spec.max_rows_per_file
+    text = F.to_json(F.struct(*(F.col(f"`{name}`") for name in frame.columns)), {"ignoreNullFields": "false"})
+    widest = frame.agg(F.max(F.octet_length(text)).alias("bytes")).first()["bytes"] or 1
+    room = spec.max_mb_per_file * 2**20 - 2**16
+    return max(1, min(spec.max_rows_per_file, room // (widest + 2)))
 
 
 def _options(spec: Destination) -> dict[str, str]:

@@ -122,6 +122,17 @@ def removes(gone: DataFrame, now: DataFrame, destination: Destination) -> DataFr
     return rows.select(*own, *fields)
 
 
+def as_sent(rows: DataFrame, shape: DataFrame, destination: Destination) -> DataFrame:
+    """Rows of `valued` in the shape of `content`, with the naming fields as they were sent; all others null."""
+    naming = {name for unit in destination.units for name in unit}
+    kinds = dict(shape.dtypes)
+    fields = [
+        (F.col("values")[name] if name in naming else F.lit(None)).cast(kinds[name]).alias(name)
+        for name in destination.fields
+    ]
+    return rows.select(*(F.col(c).alias(f"_{c}") for c in (*ROW, "person_id")), *fields)
+
+
 def _together(field, unit: tuple[str, ...]) -> Column:
     """The values of a unit as one text; null where one is missing."""
     whole = F.concat_ws("\x1f", *(field(name) for name in unit))

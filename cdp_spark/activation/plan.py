@@ -14,6 +14,7 @@ from cdp_spark.activation.content import content, digest
 from cdp_spark.audiences.build import wide
 from cdp_spark.audiences.candidates import recommended
 from cdp_spark.audiences.limits import suppressed
+from cdp_spark.audiences.members import held_out
 from cdp_spark.audiences.offers import best, ranked
 from cdp_spark.config.activation import Audience, Destination
 from cdp_spark.config.journeys import Journey
@@ -68,6 +69,46 @@ def plan(job: Job, name: str, spec: Destination, state: DataFrame, *, lost: bool
     return Plan(now, kept, rows, removed, added, f"{whole}|{begun}|{ended}")
 
 
+def withdrawn(job: Job, name: str, spec: Destination, state: DataFrame) -> Plan:
+    """What must leave a destination on a day on which nobody may be added: who may no longer be addressed.
+
+    Only permission is asked, not who is a member today: what audiences were made of may be what went wrong. A whole
+    list is told anew, of who was on it and may stay.
+    """
+    sent, deliveries = job.lake.read("activation.sent"), job.lake.read("activation.deliveries")
+    before = ledger.held(sent, deliveries, name, seen_before_confirmed=spec.protocol == "http").persist()
+    people = job.lake.read("identity.members")
+    yes = reduce(DataFrame.unionByName, [_allowed(spec, job, one, state) for one in spec.audiences + spec.journeys])
+    shape = content(actions(job, name, spec, state) if spec.journeys else members(job, spec, state), spec,
+                    job.conf.base.region).limit(0)  # fmt: skip
+    stays = before.join(ledger.staying(before, shape, people, yes), ledger.ROW, "left_semi").persist()
+    gone = ledger.valued(before.join(stays, ledger.ROW, "left_anti"), sent, name).persist()
+    removed = gone.count()
+    if spec.sync == "full" and removed:
+        now = content(_known(job, spec, state, _as_before(job, spec, stays)), spec, job.conf.base.region).persist()
+        found = ledger.changes(now, before, sent, name, spec)
+    else:
+        now = ledger.as_sent(ledger.valued(stays, sent, name), shape, spec).persist()
+        found = ledger.Changes(shape, gone, ledger.removes(gone, now, spec))
+    found = ledger.Changes(*(frame.persist() for frame in found))
+    ended, _ = digest(found.gone.select(F.col("audience").alias("_audience"), F.col("row_id").alias("_row_id")))
+    (whole, rows), (begun, added) = digest(now), digest(found.adds)
+    for frame in (before, stays, gone):
+        frame.unpersist()
+    return Plan(now, found, rows, removed, added, f"{whole}|{begun}|{ended}")
+
+
+def _as_before(job: Job, spec: Destination, stays: DataFrame) -> dict[str, DataFrame]:
+    """Who of each audience is on the list that is out (`stays`, rows of `held`), as rows of `members`."""
+    on = stays.join(heir(job.lake.read("identity.members")), "person_id").select("audience", "now").distinct()
+    known = job.lake.read("activation.members").drop("left", "arm", "purpose")
+    rows = on.withColumnRenamed("now", "person_id").join(known, ["audience", "person_id"], "left")
+    return {
+        name: rows.where(F.col("audience") == name).withColumn("purpose", F.lit(rule(job, spec, name).purpose))
+        for name in spec.audiences
+    }
+
+
 def _due(job: Job, name: str, spec: Destination, state: DataFrame, done: DataFrame) -> DataFrame:
     """The action that each person gets today. done: rows of `valued`; nothing, where the place lost what it held."""
     made = job.lake.read("activation.deliveries").where((F.col("destination") == name) & F.expr("status = 'confirmed'"))
@@ -106,7 +147,14 @@ def is_quiet(job: Job, spec: Destination, name: str) -> bool:
 
 
 def _allowed(spec: Destination, job: Job, name: str, state: DataFrame) -> DataFrame:
+    """audience, person_id of who may be addressed, member or not: who says yes, is on no list and is not held out.
+
+    A treated person who was merged into one that is held out is no longer to be reached, also by what upsert keeps.
+    """
+    begins = audience(job, spec, name)
+    drawn = begins.experiment or (job.conf.journeys[name].audience if spec.journeys else name)
     yes = consented(state.select("person_id").distinct(), state, purpose=rule(job, spec, name).purpose)
+    yes = yes.where(~held_out(drawn, begins.holdout))
     yes = _unlisted(job, spec, name, yes, state)
     return yes.select(F.lit(name).alias("audience"), "person_id")
 

@@ -90,7 +90,7 @@ def journey_command(name, root, conf_dir, env, text, as_json) -> None:
 @click.option("--receiver", required=True, help="what the receiver holds: CSV, JSON lines or Parquet")
 @with_options
 def reconcile_command(destination, receiver, root, conf_dir, env, text, as_json) -> None:
-    """Compare what a receiver holds with what was sent to DESTINATION; ends with 1 where they differ."""
+    """Compare what a receiver holds with what was sent to DESTINATION, by audience; ends with 1 where they differ."""
     from cdp_spark.activation.drift import reconciled
 
     job = opened(root, conf_dir, env, text)
@@ -98,9 +98,11 @@ def reconcile_command(destination, receiver, root, conf_dir, env, text, as_json)
     found = reconciled(job, destination, receiver)
     if as_json:
         click.echo(json.dumps(found, indent=1))
-    for unit, row in () if as_json else found.items():
-        click.echo(f"{unit}: {row['held']:,} held, {row['missing']:,} missing there, {row['unexpected']:,} unexpected")
-    if any(row["missing"] or row["unexpected"] for row in found.values()):
+    rows = [(name, unit, row) for name, units in found.items() for unit, row in units.items()]
+    for name, unit, row in () if as_json else rows:
+        counts = f"{row['held']:,} held, {row['missing']:,} missing there, {row['unexpected']:,} unexpected"
+        click.echo(f"{name}, {unit}: {counts}")
+    if any(row["missing"] or row["unexpected"] for _, _, row in rows):
         raise click.exceptions.Exit(1)
 
 

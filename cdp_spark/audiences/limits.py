@@ -78,11 +78,21 @@ def suppressed(state: DataFrame, lists: Iterable[str]) -> DataFrame:
 
 
 def order(audiences: dict[str, Audience]) -> list[str]:
-    """Names so that each follows those it excludes, else by priority, then by name; `cdp check` refuses circles."""
+    """Names in the order in which audiences are made: by priority, then by name, but each after those it excludes and
+    after those of a smaller priority that it competes with. Where these two contradict each other the exclusion holds.
+
+    `cdp check` refuses circles of exclusions.
+    """
     found: list[str] = []
     left = sorted(audiences, key=lambda name: (audiences[name].priority, name))
     while left:
-        ready = next(name for name in left if not set(audiences[name].exclude.audiences) & set(left))
+        open_to = [name for name in left if not set(audiences[name].exclude.audiences) & set(left)]
+        ready = next((name for name in open_to if not _rivals_before(name, left, audiences)), open_to[0])
         found.append(ready)
         left.remove(ready)
     return found
+
+
+def _rivals_before(name: str, ordered: list[str], audiences: dict[str, Audience]) -> list[str]:
+    group = audiences[name].competes
+    return [other for other in ordered[: ordered.index(name)] if group and audiences[other].competes == group]

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import date
+from functools import reduce
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -89,22 +91,45 @@ def members(rows: DataFrame, previous: DataFrame, as_of: date) -> DataFrame:
     return both.select("audience", "person_id", since.alias("since"), left.alias("left"), *kept)
 
 
-def changed(now: DataFrame, outcomes: DataFrame, as_of: date) -> DataFrame:
+def changed(
+    now: DataFrame, outcomes: DataFrame, past: DataFrame, heirs: DataFrame, small: Iterable[str], as_of: date
+) -> DataFrame:
     """Rows of activation.changes: who entered or exited on `as_of`, and why.
 
-    now: rows of `members`.  outcomes: audience, person_id, outcome of everybody judged. Who is no longer judged at all
-    is `gone`: erased, or another person now.
+    now: rows of `members`.  outcomes: audience, person_id, outcome of everybody judged.  past: rows of
+    activation.changes.  heirs: see gold.people.heirs.  small: audiences in which fewer were fit than min_size.
+    exited: the outcome that leaves them out; of who is no longer judged merged (a part of another person now), erased
+    (nobody's now), or gone.  entered: first, or merged (a part was in before), else the reason of the last exit,
+    which is over.  Who changes arms (the holdout's share did) exits the one and enters the other: holdout, treatment.
     """
-    day = F.lit(as_of)
-    entered = now.where((F.col("since") == day) & F.col("left").isNull()).withColumn("reason", F.lit("condition"))
-    left = now.where(F.col("left") == day).join(outcomes, ["audience", "person_id"], "left")
+    day, same = F.lit(as_of), ["audience", "person_id"]
+    last = F.max_by(F.struct("change", "reason", "arm"), F.struct("as_of", F.col("change") == "entered")).alias("_last")
+    before = past.where(F.col("as_of") < day).groupBy(*same).agg(last)
+    inside = now.where(F.col("left").isNull()).join(before, same, "left")
+    exits = _exits(now.where(F.col("left") == day), outcomes, heirs, small)
+    parts = before.where("_last.change = 'entered'").join(heirs.where("person_id <> now"), "person_id")
+    parts = parts.select("audience", F.col("now").alias("person_id"))
+    entries = inside.where(F.col("since") == day).join(parts.distinct().withColumn("_part", F.lit(True)), same, "left")
+    again = F.when(F.col("_last.change") == "exited", F.col("_last.reason"))
+    entries = entries.withColumn("reason", F.coalesce(again, F.when(F.col("_part"), "merged"), F.lit("first")))
+    other = (F.col("_last.change") == "entered") & (F.col("_last.arm") != F.col("arm"))
+    moved = inside.where((F.col("since") < day) & other).withColumn("reason", F.col("arm"))
+    came, went = F.lit("entered").alias("change"), F.lit("exited").alias("change")
+    columns = (*same, "arm", "purpose", "consent_id", "reason")
+    rows = [entries.select(*columns, came), moved.select(*columns, came), exits.select(*columns, went),
+            moved.withColumn("arm", F.col("_last.arm")).select(*columns, went)]  # fmt: skip
+    return reduce(DataFrame.unionByName, rows).withColumn("as_of", day)
+
+
+def _exits(left: DataFrame, outcomes: DataFrame, heirs: DataFrame, small: Iterable[str]) -> DataFrame:
+    """`left` with the reason, see `changed`."""
+    rest = heirs.groupBy("person_id").agg(F.bool_or(F.col("now") == F.col("person_id")).alias("_same"))
+    rows = left.join(outcomes, ["audience", "person_id"], "left").join(rest, "person_id", "left")
+    gone = F.when(F.col("_same").isNull(), "erased").when(~F.col("_same"), "merged").otherwise("gone")
     # One who was judged fit and is out all the same: too few were, or the word changed since.
-    why = F.when(F.col("outcome").isin(*INSIDE), "min_size").otherwise(F.coalesce("outcome", F.lit("gone")))
-    columns = ("audience", "person_id", "arm", "purpose", "consent_id", "reason")
-    rows = entered.select(*columns, F.lit("entered").alias("change")).unionByName(
-        left.withColumn("reason", why).select(*columns, F.lit("exited").alias("change"))
-    )
-    return rows.withColumn("as_of", day)
+    fit = F.when(F.col("audience").isin(*small), "min_size").otherwise("permission")
+    why = F.when(F.col("outcome").isin(*INSIDE), fit).otherwise(F.coalesce("outcome", gone))
+    return rows.withColumn("reason", why)
 
 
 def summary(funnels: DataFrame, as_of: date) -> dict[str, dict]:

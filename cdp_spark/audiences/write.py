@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from cdp_spark.audiences.build import Built, permission
 from cdp_spark.audiences.members import changed, members
+from cdp_spark.gold.people import heirs
 from cdp_spark.governance.consent import permitted
 from cdp_spark.job import Job
 
@@ -15,7 +16,10 @@ def write(job: Job, built: Built) -> None:
         return
     state = permission(job, [audience.purpose for audience in job.conf.audiences.values()])
     now = members(permitted(built.members, state), job.lake.read("activation.members"), job.as_of).persist()
+    small = [row["audience"] for row in built.funnels.where("outcome = 'min_size' AND people > 0").collect()]
+    past, people = job.lake.read("activation.changes"), heirs(job.lake.read("identity.members"))
     job.lake.write("activation.members", now)
-    job.lake.write("activation.changes", changed(now, built.outcomes, job.as_of), on=job.as_of)
+    told = changed(now, built.outcomes, past, people, small, job.as_of)
+    job.lake.write("activation.changes", told, on=job.as_of)
     job.lake.write("activation.funnels", built.funnels, on=job.as_of)
     now.unpersist()

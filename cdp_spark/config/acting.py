@@ -8,7 +8,7 @@ from cdp_spark.config.cross import audience_columns
 from cdp_spark.config.journeys import Journey, JourneyStep
 from cdp_spark.config.load import unknown
 from cdp_spark.config.models import Conf
-from cdp_spark.config.sql import condition_problems, sql_problems
+from cdp_spark.config.sql import condition_problems, number_problems
 
 NEEDED = {"subject_key", "event_time", "known_at", "deleted"}
 
@@ -19,7 +19,7 @@ def problems(conf: Conf, root: Path) -> list[str]:
     for name, offer in conf.offers.items():
         where, columns = f"{root / 'offers.yml'}, {name}", audience_columns(conf)
         for key in ("score", "value", "cost"):
-            found += sql_problems(f"{where}.{key}", getattr(offer, key), columns)
+            found += number_problems(f"{where}.{key}", getattr(offer, key), columns)
         found += condition_problems(f"{where}.where", offer.where, columns)
     for name, journey in conf.journeys.items():
         found += _journey(conf, str(root / "journeys" / f"{name}.yml"), name, journey)

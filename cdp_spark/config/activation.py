@@ -93,7 +93,7 @@ class Exclude(Strict):
     """
 
     audiences: tuple[str, ...] = ()
-    bought_days: int | None = Field(None, ge=1)
+    bought_days: int | None = Field(None, ge=1, le=3650)
     suppression: tuple[str, ...] = ()
 
 
@@ -119,6 +119,12 @@ class Quiet(Strict):
             raise ValueError(f"{zone!r} is no time zone such as 'Europe/London'")
         return zone
 
+    @model_validator(mode="after")
+    def some(self) -> Quiet:
+        if self.start == self.end:
+            raise ValueError(f"from {self.start} to {self.end} is no time at all; give another end")
+        return self
+
     def holds(self, moment: datetime) -> bool:
         now = f"{moment.astimezone(ZoneInfo(self.zone)):%H:%M}"
         inside = (now >= self.start, now < self.end)
@@ -136,7 +142,7 @@ class Audience(Strict):
     owner: str
     purpose: str
     where: str
-    scores_max_age_days: int = Field(7, ge=0)
+    scores_max_age_days: int = Field(7, ge=0, le=3650)
     min_size: int = Field(1, ge=0)
     holdout: float = Field(0.0, ge=0, lt=1)
     experiment: str | None = None
@@ -181,6 +187,7 @@ class Destination(Strict):
     channel: a delivery is a contact by this channel, and counts for contact caps.
     may_leave: classes of personal data that may leave as they are; identifiers that a normaliser hashes may always.
     partition_by: fields whose values become folders (name=value, as in Hive) and stand in no file.
+    max_mb_per_file: as many MiB no file exceeds, by its widest row before compression; only a single row may.
     keep_days: deliveries older than this are deleted, never what a reader of the one in force needs. A mirror whose
     first delivery is older starts anew: its next one replaces all.
     journeys: instead of audiences: their actions, each sent once (sync upsert), named by a field with `action_id`.
@@ -199,9 +206,10 @@ class Destination(Strict):
     channel: str | None = None
     may_leave: tuple[Pii, ...] = ("none", "pseudonym")
     max_rows_per_file: int = Field(1_000_000, ge=1)
+    max_mb_per_file: int | None = Field(None, ge=1)
     partition_by: tuple[str, ...] = ()
     compression: Literal["none", "gzip", "zstd"] = "none"
-    keep_days: int | None = Field(None, ge=1)
+    keep_days: int | None = Field(None, ge=1, le=36500)
     http: Http | None = None
 
     @model_validator(mode="after")
@@ -212,8 +220,6 @@ class Destination(Strict):
             raise ValueError("journeys go with sync upsert and no key: each action is sent once, under its action_id")
         if self.keep_days and self.sync == "upsert" and not self.journeys:
             raise ValueError("keep_days does not go with sync upsert: a reader needs every delivery since the first")
-        if odd := [name for name in self.partition_by if name not in self.fields]:
-            raise ValueError(f"partition_by names {odd}, which are none of the fields {list(self.fields)}")
         if self.compression == "zstd" and self.format not in ("parquet", "delta"):
             raise ValueError("zstd goes with parquet and delta only: few readers of text files know it; use gzip")
         if self.format == "delta" and self.sync != "full":
@@ -222,6 +228,20 @@ class Destination(Strict):
             raise ValueError("protocol http goes with a section `http:` (endpoint, batch_rows, ...), and only with it")
         if self.protocol == "http" and self.sync == "full":
             raise ValueError("protocol http sends differences: sync is mirror or upsert")
+        return self
+
+    @model_validator(mode="after")
+    def named(self) -> Destination:
+        if odd := [name for name in self.partition_by if name not in self.fields]:
+            raise ValueError(f"partition_by names {odd}, which are none of the fields {list(self.fields)}")
+        if set(self.partition_by) == set(self.fields):
+            raise ValueError("partition_by names every field: nothing is left to stand in the files")
+        lower = [name.lower() for name in self.fields]
+        ours = {"_audience", "_row_id", "_person_id", *(["row_id"] if self.http else [])}
+        if odd := [
+            name for name in self.fields if lower.count(name.lower()) > 1 or name.lower() in ours or "`" in name
+        ]:
+            raise ValueError(f"fields {odd}: names must differ in more than case, without `, and not be {sorted(ours)}")
         return self
 
     @property

@@ -11,7 +11,7 @@ from cdp_spark.config.contract import Table
 from cdp_spark.config.load import unknown
 from cdp_spark.config.models import Conf
 from cdp_spark.config.source import RECORD, Feature, Source
-from cdp_spark.config.sql import columns_of, condition_problems, pattern_problems, sql_problems
+from cdp_spark.config.sql import columns_of, condition_problems, number_problems, pattern_problems, sql_problems
 
 GIVEN = {"source", "record_id", "subject_key", "event_time", "known_at", "ingest_date", "landing", "deleted", "extra"}
 WEEKLY = {  # what weekly steps know of a person, by table
@@ -120,7 +120,7 @@ def _audiences(conf: Conf, root: Path) -> list[str]:
             if other not in conf.audiences:
                 found.append(unknown(f"{where}, exclude.audiences", "audience", other, conf.audiences))
         if audience.seed:
-            found += sql_problems(f"{where}, seed.by", audience.seed.by, audience_columns(conf))
+            found += number_problems(f"{where}, seed.by", audience.seed.by, audience_columns(conf))
     return found or _circle(conf, root)
 
 

@@ -32,7 +32,7 @@ class Offer(Strict):
     value: Sql
     cost: Sql = "0"
     where: Sql = "true"
-    rest_days: int = Field(30, ge=0)
+    rest_days: int = Field(30, ge=0, le=3650)
 
 
 class JourneyStep(Strict):
@@ -87,13 +87,13 @@ class Journey(Strict):
     owner: str
     purpose: str
     audience: str
-    again_after_days: int | None = Field(None, ge=1)
+    again_after_days: int | None = Field(None, ge=1, le=3650)
     stay_in_audience: bool = False
     priority: int = 100
     caps: tuple[Cap, ...] = ()
     quiet_hours: Quiet | None = None
-    scores_max_age_days: int = Field(7, ge=0)
-    deliver_within_days: int = Field(2, ge=1)
+    scores_max_age_days: int = Field(7, ge=0, le=3650)
+    deliver_within_days: int = Field(2, ge=1, le=3650)
     steps: dict[Name, JourneyStep] = Field(min_length=1)
 
     @property

@@ -108,8 +108,38 @@ def condition_problems(where: str, sql: str, columns: dict[str, str]) -> list[st
     """`sql_problems`, and one where `sql` is plainly no condition. columns: name -> Spark type."""
     if found := sql_problems(where, sql, columns):
         return found
-    tree = parsed(sql).unnest()
-    kind = columns.get(tree.name, "boolean") if isinstance(tree, exp.Column) else "boolean"
-    if isinstance(tree, NUMBERS) or kind != "boolean":
-        return [f"{where}: expected a condition such as orders > 3, found {sql.strip()!r}"]
-    return []
+    found = [part for part in _parts(parsed(sql).unnest()) if _kind(part, columns) not in (None, "boolean")]
+    return [f"{where}: expected a condition such as orders > 3, found {part.sql('spark')!r}" for part in found]
+
+
+def number_problems(where: str, sql: str, columns: dict[str, str]) -> list[str]:
+    """`sql_problems`, and one where `sql` is plainly no number. columns: name -> Spark type."""
+    if found := sql_problems(where, sql, columns):
+        return found
+    kind = _kind(parsed(sql).unnest(), columns)
+    odd = kind is not None and not kind.startswith(NUMERIC)
+    return [f"{where}: expected a number such as churn_score, found {sql.strip()!r} ({kind})"] if odd else []
+
+
+NUMERIC = ("tinyint", "smallint", "int", "bigint", "float", "double", "decimal")
+
+
+def _parts(tree: exp.Expression) -> list[exp.Expression]:
+    """What `and`, `or` and `not` hold together."""
+    if isinstance(tree, exp.And | exp.Or):
+        return _parts(tree.left.unnest()) + _parts(tree.right.unnest())
+    return _parts(tree.this.unnest()) if isinstance(tree, exp.Not) else [tree]
+
+
+def _kind(tree: exp.Expression, columns: dict[str, str]) -> str | None:
+    """Spark type of an expression over `columns`; None where sqlglot cannot tell."""
+    if isinstance(tree, exp.Column):
+        lower = {name.lower(): kind for name, kind in columns.items()}
+        return None if isinstance(tree.parent, exp.Dot) or len(tree.parts) > 1 else lower.get(tree.name.lower())
+    if isinstance(tree, NUMBERS) and not tree.is_string:
+        return "string" if isinstance(tree, exp.DPipe) else "double"
+    from sqlglot.optimizer.annotate_types import annotate_types
+
+    kind = annotate_types(tree.copy(), dialect="spark").type
+    told = kind.sql("spark").lower() if kind else "unknown"
+    return None if told in ("unknown", "null") else told

@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 
 from cdp_spark.job import Job
 
-WAITING = "until then nothing is delivered, and who has withdrawn stays in the lists that are out: decide today"
+WAITING = "until then nobody new is delivered; who has withdrawn is taken out of the lists all the same"
 
 
 def closed(job: Job, step: str) -> list[str]:
