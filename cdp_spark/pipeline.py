@@ -199,8 +199,11 @@ def upstream(step: Step) -> list[str]:
 
 def before(name: str) -> set[str]:
     """Names of all steps that the step `name` waits for, through however many others."""
-    direct = upstream(STEPS[NAMES.index(name)])
-    return {*direct, *(further for one in direct for further in before(one))}
+    found: set[str] = set()
+    for step in reversed(STEPS[: NAMES.index(name) + 1]):
+        if step.name == name or step.name in found:
+            found |= set(upstream(step))
+    return found
 
 
 def keeps_back(step: Step, steps: list[Step]) -> bool:

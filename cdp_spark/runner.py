@@ -19,7 +19,8 @@ from cdp_spark import ranges
 from cdp_spark.cli import day, told
 from cdp_spark.config.load import ConfError
 from cdp_spark.cost import Meter
-from cdp_spark.failures import failure, gone
+from cdp_spark.failures import failure
+from cdp_spark.failures import told as outage
 from cdp_spark.governance import gates
 from cdp_spark.job import Job, PlaceError
 from cdp_spark.lock import RunError, lock
@@ -74,8 +75,8 @@ def _in_order(job: Job, steps: list[Step], accept: tuple[str, ...]) -> list[dict
         try:
             account, why = _marked(here, step, accept)
         except RunError as error:
-            reachable = not (isinstance(error.__cause__, StorageError) or gone(error.__cause__))
-            if reachable and keeps_back(step, steps):
+            below = isinstance(error.__cause__, StorageError) or outage(error.__cause__)  # then nothing else would work
+            if not below and keeps_back(step, steps):
                 _take_back(job)
             raise
         done.append(account)

@@ -32,7 +32,7 @@ def who(job, name: str) -> set[str]:
 
 
 def gated(job):
-    gates = Gates(members_changed_max=0.2, min_before=10)
+    gates = Gates(members_changed_max=0.1, min_before=10)
     return replace(job, conf=job.conf.model_copy(update={"base": job.conf.base.model_copy(update={"gates": gates})}))
 
 
@@ -88,6 +88,9 @@ def test_who_withdrew_is_removed_behind_a_closed_gate_and_after_a_step_that_fail
     now = {p for p in EVERYBODY if p > "p09"} - {"p20", "p21"} | set(PEOPLE[36:])
     assert [who(here, name) for name in ("list", "ads")] == [now] * 2
     assert who(here, "mail") == now | {p for p in EVERYBODY if p < "p10"} - {"p05"}
+    rest = replace(whole, warnings=[], conf=whole.conf.model_copy(update={"destinations": {}}))
+    deliver_all(rest)  # taken out of the deployment with all that they hold
+    assert [line.split(": ")[1] for line in rest.warnings] == ["ads", "list", "mail", "post"]
 
 
 def test_what_keeps_deliveries_back():

@@ -37,7 +37,20 @@ def deliver_all(job: Job) -> list[dict]:
     Raises DeliveryError for all destinations that failed, after the others had their turn.
     """
     _everywhere(job, adds=True)
+    _warn_of_left_behind(job)
     return exports(job.lake.read("activation.deliveries"), job.date)
+
+
+def _warn_of_left_behind(job: Job) -> None:
+    """Tell of destinations that hold people and are in the deployment no more: who withdraws is not removed there."""
+    sent, deliveries = job.lake.read("activation.sent"), job.lake.read("activation.deliveries")
+    gone = deliveries.where(~F.col("destination").isin(*job.conf.destinations)).select("destination").distinct()
+    for name in sorted(row["destination"] for row in gone.collect()):
+        if not ledger.held(sent, deliveries, name, seen_before_confirmed=True).isEmpty():
+            job.warn(
+                f"{name}: holds people and is no destination of conf any more: nobody who withdraws is removed there; "
+                "bring its file back, with an audience of `where: 'false'`, for one run"
+            )
 
 
 def take_back(job: Job) -> None:

@@ -147,21 +147,22 @@ def is_quiet(job: Job, spec: Destination, name: str) -> bool:
 
 
 def _allowed(spec: Destination, job: Job, name: str, state: DataFrame) -> DataFrame:
-    """audience, person_id of who may be addressed, member or not: who says yes, is on no list and is not held out.
-
-    A treated person who was merged into one that is held out is no longer to be reached, also by what upsert keeps.
-    """
-    begins = audience(job, spec, name)
-    drawn = begins.experiment or (job.conf.journeys[name].audience if spec.journeys else name)
+    """audience, person_id of who may be addressed, member or not."""
     yes = consented(state.select("person_id").distinct(), state, purpose=rule(job, spec, name).purpose)
-    yes = yes.where(~held_out(drawn, begins.holdout))
-    yes = _unlisted(job, spec, name, yes, state)
+    yes = _reachable(job, spec, name, yes, state)
     return yes.select(F.lit(name).alias("audience"), "person_id")
 
 
-def _unlisted(job: Job, spec: Destination, name: str, people: DataFrame, state: DataFrame) -> DataFrame:
-    """`people` without who stands on a suppression list of the audience, or of the one that the journey begins at."""
-    lists = audience(job, spec, name).exclude.suppression
+def _reachable(job: Job, spec: Destination, name: str, people: DataFrame, state: DataFrame) -> DataFrame:
+    """`people` without who is held out or on a suppression list of the audience, or of the one a journey begins at.
+
+    A treated person who was merged into one that is held out is not reached any more, also by what upsert keeps.
+    """
+    begins = audience(job, spec, name)
+    drawn = begins.experiment or (job.conf.journeys[name].audience if spec.journeys else name)
+    if begins.holdout:
+        people = people.where(~held_out(drawn, begins.holdout))
+    lists = begins.exclude.suppression
     return people.join(suppressed(state, lists), "person_id", "left_anti") if lists else people
 
 
@@ -193,7 +194,7 @@ def _known(job: Job, spec: Destination, state: DataFrame, found: dict[str, DataF
     rows = []
     for name, people in found.items():
         asked = rule(job, spec, name)
-        mine = _unlisted(job, spec, name, consented(people, state, purpose=asked.purpose), state)
+        mine = _reachable(job, spec, name, consented(people, state, purpose=asked.purpose), state)
         mine = mine.withColumn("basis", F.lit(job.conf.purposes[asked.purpose].basis))
         about = wide(job, asked.scores_max_age_days)
         if job.conf.offers:
