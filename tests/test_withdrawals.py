@@ -75,7 +75,7 @@ def test_who_withdrew_is_removed_behind_a_closed_gate_and_after_a_step_that_fail
     assert sums == {
         name: len(manifests(lambda key, n=name: (Path(here.exports) / n / key).read_bytes())) for name in sums
     }
-    broken = RULE.model_copy(update={"where": "cast(tier as int) > 3"})  # no number: the step dies
+    broken = RULE.model_copy(update={"where": "no_such_feature > 3"})  # the step dies
     third = on(replace(day, conf=day.conf.model_copy(update={"audiences": {"vip": broken}})), DAY + timedelta(2))
     says(third, "p20", "withdrawn", third.date)
     merged(third, "p21", "p00", third.date)  # of whom p00 had said no

@@ -93,7 +93,7 @@ def withdrawn(job: Job, name: str, spec: Destination, state: DataFrame) -> Plan:
     found = ledger.Changes(*(frame.persist() for frame in found))
     ended, _ = digest(found.gone.select(F.col("audience").alias("_audience"), F.col("row_id").alias("_row_id")))
     (whole, rows), (begun, added) = digest(now), digest(found.adds)
-    for frame in (before, stays, gone):
+    for frame in (before, stays) if found.gone is gone else (before, stays, gone):
         frame.unpersist()
     return Plan(now, found, rows, removed, added, f"{whole}|{begun}|{ended}")
 
