@@ -140,12 +140,11 @@ def test_a_delivery_killed_before_or_while_it_posts(place, receiver, at):
     conf = Path(place.conf_dir)
     how = HOW | {"endpoint": "crm", "batch_rows": 5}
     body = CRM | {"protocol": "http", "prefix": "post", "http": how, "fields": {"person_id": {"column": "person_id"}}}
-    (conf / "destinations/crm.yml").write_text(yaml.safe_dump(body))
+    (conf / "destinations/crm.yml").unlink()
+    (conf / "destinations/post.yml").write_text(yaml.safe_dump(body))
     with (conf / "env/local.yml").open("a") as file:
         file.write(f"\nendpoints: {{crm: {receiver['url']}}}\n")
     job = replace(place, conf=load(conf))
-    shutil.rmtree(job.lake.location("activation.sent"))  # nothing was ever posted
-    shutil.rmtree(job.lake.location("activation.deliveries"))
     if at == "posting":
         receiver["plan"] = ["ok", "taken, then killed"]
         process = subprocess.Popen(command(job), cwd=ROOT, env=environment(), stdout=subprocess.DEVNULL,
