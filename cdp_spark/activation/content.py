@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from functools import reduce
+from importlib.metadata import version
 
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
@@ -16,11 +18,24 @@ FORMULA, NUMBER = (
     r"^[\s\u00a0\u3000\ufeff]*[=+\-@\t\r\n|%\uff1d\uff0b\uff0d\uff20]",
     r"^[+-]?[0-9][0-9.]*([eE][+-]?[0-9]+)?$",
 )
-OWN = ("_audience", "_row_id", "_person_id")
+OWN = ("_audience", "_row_id", "_person_id", "_input_id")
+LIBRARY = f"phonenumbers {version('phonenumbers')}"  # its numbering plans decide what a phone number becomes
+
+
+def with_input_id(members: DataFrame, destination: Destination, region: str) -> DataFrame:
+    """`members` with _input_id: the SHA-256 of all that their rows of `content` are made of.
+
+    Who had a row of this id before has the very same row now: it need not be made, only known.
+    """
+    rules = json.dumps([destination.normalisers, region, LIBRARY, destination.sync, *destination.key,
+                        {name: target.model_dump() for name, target in destination.fields.items()}])  # fmt: skip
+    read = [F.expr(target.column).alias(name) for name, target in destination.fields.items()]
+    text = F.to_json(F.struct(*read), {"ignoreNullFields": "false"})
+    return members.withColumn("_input_id", F.sha2(F.concat(F.lit(rules), text), 256))
 
 
 def content(members: DataFrame, destination: Destination, region: str) -> DataFrame:
-    """One row per audience and different row to send: _audience, _row_id, _person_id and the destination's fields.
+    """One row per audience and different row to send: OWN and the destination's fields.
 
     members: rows of activation.members joined with all that fields may read. Fields that go together are all null
     where one is; a row whose fields are all null is left out, and where differences are sent one that no removal could
@@ -31,7 +46,9 @@ def content(members: DataFrame, destination: Destination, region: str) -> DataFr
         normalisers[target.normaliser](F.expr(target.column), region).alias(name)
         for name, target in destination.fields.items()
     ]
-    found = members.select(F.col("audience").alias("_audience"), F.col("person_id").alias("_person_id"), *fields)
+    made = with_input_id(members, destination, region) if "_input_id" not in members.columns else members
+    own = [F.col("audience").alias("_audience"), F.col("person_id").alias("_person_id"), "_input_id"]
+    found = made.select(*own, *fields)
     group = TOGETHER.get(destination.normalisers, ())
     if names := [name for name, target in destination.fields.items() if target.normaliser in group]:
         whole = ~F.array_contains(F.array(*(F.col(f"`{n}`").isNull() for n in names)), True)
@@ -45,6 +62,7 @@ def content(members: DataFrame, destination: Destination, region: str) -> DataFr
     named = found.withColumn("_row_id", F.sha2(row, 256))
     alone = named.groupBy("_audience", "_row_id").agg(
         F.min("_person_id").alias("_person_id"),
+        F.min("_input_id").alias("_input_id"),
         *(F.first(f"`{name}`").alias(name) for name in destination.fields),  # equal in all rows of one id
     )
     # here, where the normalisers' long expressions are values: above they would be computed once more
@@ -70,10 +88,12 @@ def _neutral(col: Column) -> Column:
 
 def digest(rows: DataFrame) -> tuple[str, int]:
     """A hash over the ids of all `rows` (_audience, _row_id) in whatever order they come, and how many they are."""
-    # two hashes of an id that is a SHA-256 itself: sums of them tell sets of rows apart by some 128 bits
-    parts = [F.xxhash64("_audience", "_row_id", F.lit(seed)).cast("decimal(38,0)") for seed in (0, 1)]
+    # two hashes of an id that is a SHA-256 itself: sums of their halves tell sets of rows apart by some 128 bits, and
+    # fit a long up to two thousand million rows
+    hashes = [F.xxhash64("_audience", "_row_id", F.lit(seed)) for seed in (0, 1)]
+    parts = [half for h in hashes for half in (F.shiftright(h, 32), h.bitwiseAND(F.lit(0xFFFFFFFF)))]
     found = rows.agg(F.count(F.lit(1)).alias("rows"), *(F.sum(p).alias(f"s{i}") for i, p in enumerate(parts))).first()
-    text = f"{found['rows']}|{found['s0']}|{found['s1']}"
+    text = "|".join(str(value) for value in found)
     return hashlib.sha256(text.encode()).hexdigest(), found["rows"]
 
 

@@ -20,12 +20,12 @@ from urllib.error import HTTPError, URLError
 from urllib.parse import urlsplit
 from urllib.request import HTTPRedirectHandler, Request, build_opener
 
+from cdp_spark.activation.content import OWN
 from cdp_spark.activation.objects import DeliveryError
 from cdp_spark.config.activation import Http
 
 CODE = re.compile(r"^[A-Za-z0-9_.-]{1,64}$")
 AGAIN = {408, 425, 429, 500, 502, 503, 504}
-OWN = ("_audience", "_row_id", "_person_id")
 
 
 class _Stays(HTTPRedirectHandler):

@@ -29,7 +29,7 @@ class Changes(NamedTuple):
 
 
 def held(sent: DataFrame, deliveries: DataFrame, name: str, *, seen_before_confirmed: bool) -> DataFrame:
-    """Rows that destination `name` may hold: audience, row_id, person_id, sure, sequence, op (of its last word).
+    """Rows that destination `name` may hold: audience, row_id, person_id, input_id, sure, sequence, op (last word).
 
     A file delivery that is not confirmed was never seen by anybody. With `seen_before_confirmed` (HTTP) its rows may
     have arrived: they are held but not `sure`, so they are removed where they must go, and sent again where they stay.
@@ -41,10 +41,11 @@ def held(sent: DataFrame, deliveries: DataFrame, name: str, *, seen_before_confi
     if not seen_before_confirmed:
         rows = rows.where("_done")
     order = F.struct("sequence", F.col("op").isin(*REFUSALS))
-    last = rows.groupBy(*ROW).agg(F.max_by(F.struct("op", "person_id", "sequence", "_done"), order).alias("_"))
+    told = F.struct("op", "person_id", "input_id", "sequence", "_done")
+    last = rows.groupBy(*ROW).agg(F.max_by(told, order).alias("_"))
     found = last.where(~(F.col("_._done") & F.col("_.op").isin("remove", "refused")))
     sure = F.col("_._done") & (F.col("_.op") == "add")
-    return found.select(*ROW, "_.person_id", sure.alias("sure"), "_.sequence", "_.op")
+    return found.select(*ROW, "_.person_id", "_.input_id", sure.alias("sure"), "_.sequence", "_.op")
 
 
 def valued(rows: DataFrame, sent: DataFrame, name: str) -> DataFrame:
@@ -55,11 +56,25 @@ def valued(rows: DataFrame, sent: DataFrame, name: str) -> DataFrame:
     return asked.join(known, same)
 
 
+def known(members: DataFrame, before: DataFrame) -> DataFrame:
+    """`members` (with _input_id) and _row_id of the row that is surely held of the very same input; null where none."""
+    rows = before.where("sure AND input_id IS NOT NULL").groupBy("audience", F.col("input_id").alias("_input_id"))
+    return members.join(rows.agg(F.min("row_id").alias("_row_id")), ["audience", "_input_id"], "left")
+
+
+def with_known(made: DataFrame, known: DataFrame) -> DataFrame:
+    """Rows of `content` (`made`), and of those of `known` that are held already their OWN columns; fields are null."""
+    rows = known.where("_row_id IS NOT NULL").groupBy(F.col("audience").alias("_audience"), "_row_id")
+    held = rows.agg(F.min("person_id").alias("_person_id"), F.min("_input_id").alias("_input_id"))
+    new = made.join(held, ["_audience", "_row_id"], "left_anti").select(*made.columns)
+    return new.unionByName(held, allowMissingColumns=True)
+
+
 def changes(
     now: DataFrame, before: DataFrame, sent: DataFrame, name: str, destination: Destination,
     staying: DataFrame | None = None,
 ) -> Changes:  # fmt: skip
-    """What turns `before` (rows of `held`, from `sent` and `name`) into `now` (rows of `content`).
+    """What turns `before` (rows of `held`, from `sent` and `name`) into `now` (rows of `with_known`).
 
     staying: audience and row_id of rows that are kept though they are not in `now` (sync upsert).
     """
@@ -69,7 +84,8 @@ def changes(
     if staying is not None:
         gone = gone.join(staying.select(*ROW), ROW, "left_anti")
     gone = valued(gone, sent, name)
-    return Changes(now.join(sure, ["_audience", "_row_id"], "left_anti"), gone, removes(gone, now, destination))
+    adds = now.join(sure, ["_audience", "_row_id"], "left_anti")
+    return Changes(adds, gone, removes(gone, now, destination, sent.where(F.col("destination") == name)))
 
 
 def unchanged(now: DataFrame, before: DataFrame, members: DataFrame, audiences: list[str]) -> DataFrame:
@@ -98,9 +114,12 @@ def due(actions: DataFrame, done: DataFrame, field: str, today: DataFrame) -> Da
     return rows.withColumn("_n", F.row_number().over(first)).where("_n = 1").drop("_n")
 
 
-def removes(gone: DataFrame, now: DataFrame, destination: Destination) -> DataFrame:
-    """Rows to remove in the shape of `content`: the fields that name a row, as they were sent; all others null."""
-    units = destination.units
+def removes(gone: DataFrame, now: DataFrame, destination: Destination, sent: DataFrame | None = None) -> DataFrame:
+    """Rows to remove in the shape of `content`: the fields that name a row, as they were sent; all others null.
+
+    sent: what left for the destination, which tells the values of those rows of `now` whose fields are not there.
+    """
+    units, unit = destination.units, ["audience", "_unit", "_key"]
     if not units:
         return now.limit(0)
 
@@ -110,7 +129,12 @@ def removes(gone: DataFrame, now: DataFrame, destination: Destination) -> DataFr
 
     old = gone.select(*ROW, "person_id", "values", keys(lambda f: F.col("values")[f])).where("_key IS NOT NULL")
     new = now.select(F.col("_audience").alias("audience"), keys(lambda f: F.col(f"`{f}`").cast("string")))
-    left = old.join(new.where("_key IS NOT NULL"), ["audience", "_unit", "_key"], "left_anti")
+    left = old.join(new.where("_key IS NOT NULL"), unit, "left_anti")
+    if sent is not None:  # first to the few values that end, then to the rows that are still there
+        there = sent.where("op = 'add'").select(*ROW, keys(lambda f: F.col("values")[f]))
+        there = there.join(left.select(*unit).distinct(), unit, "left_semi")
+        ids = now.select(F.col("_audience").alias("audience"), F.col("_row_id").alias("row_id"))
+        left = left.join(there.join(ids, ROW, "left_semi"), unit, "left_anti")
     rows = left.groupBy(*ROW).agg(
         F.first("person_id").alias("person_id"),
         F.first("values").alias("values"),
@@ -166,8 +190,12 @@ def staying(before: DataFrame, now: DataFrame, members: DataFrame, yes: DataFram
 
 def entries(found: Changes, destination: Destination, identifying: list[str], about: dict) -> DataFrame:
     """Rows of activation.sent of one delivery. about: destination, delivery_id, sequence, sent_at."""
-    added = found.adds.select(*_own("_"), _values(destination, identifying).alias("values"), F.lit("add").alias("op"))
-    ended = found.gone.select(*_own(""), "values", F.lit("remove").alias("op"))
+    added = found.adds.select(
+        *_own("_"), F.col("_input_id").alias("input_id"), _values(destination, identifying).alias("values"),
+        F.lit("add").alias("op"),
+    )  # fmt: skip
+    none = F.lit(None).cast("string").alias("input_id")
+    ended = found.gone.select(*_own(""), none, "values", F.lit("remove").alias("op"))
     return _entries(added.unionByName(ended), destination, about).withColumn("reason", F.lit(None).cast("string"))
 
 
@@ -176,7 +204,7 @@ def refusals(adds: DataFrame, ends: DataFrame, found: Changes, destination: Dest
     nothing = F.create_map().cast("map<string,string>")
     refused = adds.withColumns({"op": F.lit("refused"), "values": nothing})
     kept = ends.join(found.gone.select(*ROW, "values"), ROW).withColumn("op", F.lit("kept"))
-    return _entries(refused.unionByName(kept), destination, about)
+    return _entries(refused.unionByName(kept), destination, about).withColumn("input_id", F.lit(None).cast("string"))
 
 
 def _own(mark: str) -> list[Column]:

@@ -10,7 +10,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from cdp_spark.activation import ledger
-from cdp_spark.activation.content import content, digest
+from cdp_spark.activation.content import content, digest, with_input_id
 from cdp_spark.audiences.build import wide
 from cdp_spark.audiences.candidates import recommended
 from cdp_spark.audiences.limits import suppressed
@@ -45,28 +45,50 @@ def plan(job: Job, name: str, spec: Destination, state: DataFrame, *, lost: bool
     if lost:
         before = before.limit(0)
     before = before.persist()
-    people = _due(job, name, spec, state, ledger.valued(before, sent, name)) if spec.journeys else None
-    now = content(members(job, spec, state) if people is None else people, spec, job.conf.base.region)
-    quiet = [one for one in spec.audiences + spec.journeys if is_quiet(job, spec, one)]
-    if quiet:
-        job.log(f"{name}: quiet hours of {', '.join(quiet)}: only who may no longer be addressed is removed")
-        if spec.journeys:
-            now = now.where(~F.col("_audience").isin(*quiet))
-        else:
-            now = ledger.unchanged(now, before, job.lake.read("identity.members"), quiet)
-    now = now.persist()
-    if before.isEmpty():  # a first delivery: nothing to compare with
+    first = before.isEmpty()
+    if spec.journeys:
+        people = _due(job, name, spec, state, ledger.valued(before, sent, name))
+    else:
+        people = members(job, spec, state)
+    known = None if first or anew or spec.journeys or spec.sync == "full" else before
+    now = _quietly(job, name, spec, may_hold(people, spec, job.conf.base.region, known), before).persist()
+    if first:  # a first delivery: nothing to compare with
         kept = ledger.Changes(now, ledger.valued(before, sent, name), now.limit(0))
     else:
+        quiet = _quiet(job, spec)
         kept = ledger.changes(now, before, sent, name, spec, _stay(job, spec, now, before, quiet, state))
     if anew:
         kept = kept._replace(adds=now, removes=now.limit(0))
     kept = ledger.Changes(*(frame.persist() for frame in kept))
-    ended, removed = digest(kept.gone.select(F.col("audience").alias("_audience"), F.col("row_id").alias("_row_id")))
     whole, rows = digest(now)
+    ended, removed = digest(kept.gone.select(F.col("audience").alias("_audience"), F.col("row_id").alias("_row_id")))
     begun, added = (whole, rows) if kept.adds is now else digest(kept.adds)
     before.unpersist()
     return Plan(now, kept, rows, removed, added, f"{whole}|{begun}|{ended}")
+
+
+def may_hold(people: DataFrame, spec: Destination, region: str, before: DataFrame | None) -> DataFrame:
+    """What the destination may hold of `people`: rows of `content`. Of rows that are in `before` their ids alone: most
+    people are as they were the day before, and to write their values anew is most of the work."""
+    if before is None:
+        return content(people, spec, region)
+    known = ledger.known(with_input_id(people, spec, region), before)
+    return ledger.with_known(content(known.where("_row_id IS NULL"), spec, region), known)
+
+
+def _quiet(job: Job, spec: Destination) -> list[str]:
+    return [one for one in spec.audiences + spec.journeys if is_quiet(job, spec, one)]
+
+
+def _quietly(job: Job, name: str, spec: Destination, now: DataFrame, before: DataFrame) -> DataFrame:
+    """`now` without who would be new at a quiet hour."""
+    quiet = _quiet(job, spec)
+    if not quiet:
+        return now
+    job.log(f"{name}: quiet hours of {', '.join(quiet)}: only who may no longer be addressed is removed")
+    if spec.journeys:
+        return now.where(~F.col("_audience").isin(*quiet))
+    return ledger.unchanged(now, before, job.lake.read("identity.members"), quiet)
 
 
 def withdrawn(job: Job, name: str, spec: Destination, state: DataFrame) -> Plan:
@@ -189,6 +211,13 @@ def _read(spec: Destination) -> set[str]:
     return {name.lower() for target in spec.fields.values() for name in columns_of(target.column)}
 
 
+def _about(job: Job, spec: Destination, max_age_days: int) -> DataFrame:
+    """`wide`, or the profiles alone where the fields read nothing else."""
+    profiles, own = job.lake.read("gold.profiles"), job.lake.contract("activation.members").columns
+    enough = _read(spec) <= {"basis", *own, *(name.lower() for name in profiles.columns)}
+    return profiles if enough and not spec.journeys else wide(job, max_age_days)
+
+
 def _known(job: Job, spec: Destination, state: DataFrame, found: dict[str, DataFrame]) -> DataFrame:
     """Rows of people who say yes to the purpose of their audience or journey, with all that fields may read."""
     rows = []
@@ -196,8 +225,8 @@ def _known(job: Job, spec: Destination, state: DataFrame, found: dict[str, DataF
         asked = rule(job, spec, name)
         mine = _reachable(job, spec, name, consented(people, state, purpose=asked.purpose), state)
         mine = mine.withColumn("basis", F.lit(job.conf.purposes[asked.purpose].basis))
-        about = wide(job, asked.scores_max_age_days)
-        if job.conf.offers:
+        about = _about(job, spec, asked.scores_max_age_days)
+        if job.conf.offers and "next_offer" in _read(spec):
             about = about.withColumn("next_offer", best(ranked(job.conf.offers), tuple(job.conf.offers))["offer"])
         if "recommendations" in _read(spec):
             products = recommended(job.lake.read("ml.recommendations"), job.as_of)
