@@ -21,7 +21,7 @@ TELLING = 12  # features, by importance, that may be a reason
 
 def registry(job: Job) -> Registry:
     """Where the job's deployment keeps its models."""
-    return Registry(job.mlflow_uri, job.mlflow_artifacts, job.conf.base.name)
+    return Registry(job.mlflow_uri, job.mlflow_artifacts, job.conf.base.name, job.conf.env.s3)
 
 
 def keep_matching(job: Job, model: dict) -> None:

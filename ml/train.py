@@ -96,17 +96,6 @@ def note(job: Job, done: list[dict]) -> None:
     job.lake.write("ml.trainings", trained.unionByName(others), on=job.as_of)
 
 
-def week_is_over(job: Job, table: str) -> bool:
-    """True where a weekly table is due: it has nothing of the last retrain_after_days, or it is of this very day.
-
-    Never where no source lands orders: such a deployment has nothing to learn from, and is not told so every week.
-    """
-    if not any(source.entity == "orders" for source in job.conf.sources.values()):
-        return False
-    day = job.lake.read(table).where(F.col("as_of") <= F.lit(job.as_of)).agg(F.max("as_of").alias("day")).first()["day"]
-    return day is None or day == job.as_of or job.as_of - day >= timedelta(job.conf.base.retrain_after_days)
-
-
 def is_due(job: Job, models: Registry, name: str) -> bool:
     """True where there is no champion, or its last training is retrain_after_days old."""
     if models.champion(name) is None:

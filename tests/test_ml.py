@@ -130,12 +130,13 @@ def test_life_of_champions(models, monkeypatch, capsys, tmp_path):
     assert wanted == NAMES[:2] and theirs.predict_proba(shape).tolist() == [[0.75, 0.25]]
 
     lake = ["--conf", "conf", "--lake", str(tmp_path)]
-    monkeypatch.setattr("ml.registry_cli.registry", lambda *asked: models)
+    monkeypatch.setattr("ml.registry_cli.opened", lambda *asked: (models, {"churn": True, "clv": False}))
     assert cli(monkeypatch, "list", *lake, "--json") == 0
     listed = json.loads(capsys.readouterr().out)["churn"]
     assert [(v["version"], v["aliases"]) for v in listed] == [("3", ["champion"]), ("2", ["challenger"]), ("1", [])]
     assert cli(monkeypatch, "rollback", "churn", *lake) == 0 and models.champion("churn") == "1"
     assert cli(monkeypatch, "promote", "chrun", "1", *lake) == 2 and "Known: churn" in capsys.readouterr().err
+    assert cli(monkeypatch, "rollback", "clv", *lake) == 2 and "fitted anew" in capsys.readouterr().err
 
     for path in (tmp_path / "artifacts").rglob("model.pkl"):
         path.write_bytes(path.read_bytes() + b" ")
