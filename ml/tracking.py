@@ -231,6 +231,16 @@ class Registry:
         tags = self.client.get_registered_model(self.registered(model)).tags
         return [version for version in tags.get(PAST, "").split(",") if version]
 
+    def snapshots_in_use(self, model: str) -> set[str]:
+        """Training sets that a version with an alias names, or one that a rollback may return to."""
+        name = self.registered(model)
+        with self._reached(f"look for {model}"):
+            known = self.client.search_registered_models(f"name = '{name}'")
+            wanted = {str(version) for one in known for version in one.aliases.values()}
+            wanted |= set(self._past(model)) if known else set()
+            runs = {self.client.get_model_version(name, version).run_id for version in wanted} - {"", None}
+            return {self.client.get_run(run).data.params.get("snapshot_id", "") for run in runs} - {""}
+
     def versions(self, model: str) -> list[dict]:
         """Every version, the newest first: version, aliases, gate, created (milliseconds); [] for an unknown model."""
         with self._reached(f"list {model}"):
