@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from cdp_spark.gold.features import Inputs, features, inputs
 from cdp_spark.job import Job
-from ml.dataset import Examples, allowed, examples, feature_names, labelled, record, snapshots
+from ml.dataset import Examples, allowed, examples, feature_names, labelled, record, snapshots, with_fold
 from ml.judge import Verdict, against, judged
 from ml.keep import registered, registry
 from ml.predict import failing, finite, probabilities
@@ -83,7 +83,8 @@ def known_on(job: Job, rows: Inputs, due: list[ModuleType], permitted: DataFrame
     """Features of everybody who may be learned from, on every date that one of the models wants."""
     dates = sorted({day for module in due for day in snapshots(module.SPEC, job.as_of)})
     known = features(rows.frames, job.conf.features, dates, rows.people, rows.households)
-    return allowed(known, job.lake.read("identity.members"), permitted)
+    members = job.lake.read("identity.members")
+    return with_fold(allowed(known, members, permitted), members)
 
 
 def note(job: Job, done: list[dict]) -> None:

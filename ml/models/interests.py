@@ -17,7 +17,7 @@ from cdp_spark.gold.sums import exact_sum
 from cdp_spark.job import Job
 from cdp_spark.silver.time import known_before
 from ml import gates
-from ml.dataset import HELD_OUT, allowed, fold
+from ml.dataset import HELD_OUT, allowed, with_fold
 from ml.judge import LEAST, against
 from ml.keep import registry
 from ml.measures import measured
@@ -64,7 +64,8 @@ def interest_due(job: Job, permitted: DataFrame | None = None) -> None:
     dates = [newest - timedelta(STEP_DAYS * n) for n in range(EARLIER + 1)]
     known = pairs(orders, events, [job.as_of, *dates])
     known = allowed(known, members, permitted).persist()
-    past = _sampled(with_labels(known.where(F.col("as_of") < F.lit(job.as_of)), orders, dates, job.as_of)).toPandas()
+    before = with_fold(known.where(F.col("as_of") < F.lit(job.as_of)), members)
+    past = _sampled(with_labels(before, orders, dates, job.as_of)).toPandas()
     made, held = judged(past, newest, job.as_of, job.conf.base.seed)
     version = settled(job, beside_champion(job, made, held))
     version, model = (version, made.model) if version else champion(job)
@@ -155,7 +156,7 @@ def _usual(orders: DataFrame, day: date) -> list[str]:
 
 
 def with_labels(known: DataFrame, orders: DataFrame, dates: list[date], as_of: date) -> DataFrame:
-    """`known` with label (1: a paid order in the category in the HORIZON_DAYS after the gap) and the person's fold."""
+    """`known` with label: 1 is a paid order in the category in the HORIZON_DAYS after the gap."""
     rows, day = orders.where(known_before(as_of)), F.to_date("event_time")
     parts = []
     for one in dates:
@@ -164,7 +165,7 @@ def with_labels(known: DataFrame, orders: DataFrame, dates: list[date], as_of: d
         parts.append(inside.select(then(one).alias("person_id"), "category", F.lit(one).alias("as_of")))
     bought = reduce(DataFrame.unionByName, parts).distinct().withColumn("label", F.lit(1))
     joined = known.join(bought, ["person_id", "category", "as_of"], "left")
-    return joined.withColumn("label", F.coalesce("label", F.lit(0))).withColumn("fold", fold())
+    return joined.withColumn("label", F.coalesce("label", F.lit(0)))
 
 
 def _sampled(rows: DataFrame) -> DataFrame:
