@@ -179,6 +179,8 @@ def test_too_few_positives_are_a_reason():
     assert judge.judged(TOY, found._replace(holdout=none), 1).reason.startswith("holdout: 0 positives")
     empty = found._replace(train=found.train.head(0))
     assert judge.judged(TOY, empty, 1).fitted is None
+    nothing = judge.judged(TOY, found._replace(features=[]), 1)  # constant and all-null ones are left out before
+    assert "one value only" in nothing.reason and nothing.fitted is None
 
 
 @pytest.mark.parametrize("sign", [1, -1])

@@ -155,6 +155,7 @@ def test_late_rows_change_no_training_row_and_nobody_is_in_both_parts(spark, lak
         learned = before[(before["as_of"] < newest) & (before["fold"] != HELD_OUT)]
         assert len(parts.train) == len(learned) and len(parts.holdout) == len(held)
         assert not held & set(learned["person_id"]) and "person_id" not in parts.train
+        assert parts.features == ["last_order_days", "orders_365d"]  # nobody of this shop was ever on the web
 
 
 MERGED = """

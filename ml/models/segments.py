@@ -140,8 +140,9 @@ def _fifth(value: Column, cuts: str) -> Column:
 
 
 def scaled(name: str) -> Column:
-    """A feature as clusters see it: its logarithm, as counts and sums are skewed; missing is 0."""
-    return F.log1p(F.greatest(F.coalesce(F.col(name), F.lit(0.0)), F.lit(0.0)))
+    """A feature as clusters see it: its logarithm, as counts and sums are skewed; missing or infinite is 0."""
+    value = F.when(F.col(name) < F.lit(float("inf")), F.col(name))
+    return F.log1p(F.greatest(F.coalesce(value, F.lit(0.0)), F.lit(0.0)))
 
 
 def local(people: DataFrame) -> pd.DataFrame:
