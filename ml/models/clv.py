@@ -115,7 +115,7 @@ def fitted(days: DataFrame, as_of: date, seed: int) -> Made:
         model = bg_nbd(now)
     except ClvError as error:
         return Made(training(as_of, MODEL, "rmse", None, None, None, str(error), *counts) | held)
-    rule, value, least = *_rule(past, actual), judged(ours, actual)["rmse"]
+    (rule, least), value = _rule(past, actual), judged(ours, actual)["rmse"]
     reason = None if value < least else f"rmse {value:.3f} is no better than {least:.3f} of {rule!r}"
     row = training(as_of, MODEL, "rmse", value, least, rule, reason, *counts) | held
     spend = _spend(now)
