@@ -102,7 +102,7 @@ def report(made: Made) -> dict:
     return {
         "model": row["model"],
         "rows": row["rows"],
-        "base_rate": row["positives"] / max(row["rows"], 1),
+        "base_rate": row["positives"] / row["rows"] if row["positives"] else None,
         "features": list(made.names),
         "holdout": {"intervals": intervals, metric: row["value"], "roc_auc": row["roc_auc"]} | made.details,
         "parameters": made.model if isinstance(made.model, dict) else None,
