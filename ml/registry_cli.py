@@ -9,6 +9,8 @@ import click
 
 from ml.show import show
 
+NOTHING = "nothing was kept yet; ml.trainings tells why, where a training was tried"
+
 
 def with_registry(command: Callable) -> Callable:
     """Options that name a deployment's registry; `models` is given to the command."""
@@ -56,7 +58,8 @@ def chosen(name: str, known: dict[str, bool]) -> str:
 def list_versions(conf_dir, env, lake, as_json) -> None:
     """Every model's versions, with champion, challenger and what the gate said."""
     models, known = opened(conf_dir, env, lake)
-    show({name: models.versions(name) for name in known}, as_json)
+    found = {name: models.versions(name) for name in known}
+    show(found if as_json else {name: versions or [NOTHING] for name, versions in found.items()}, as_json)
 
 
 @click.command()

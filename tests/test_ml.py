@@ -134,6 +134,7 @@ def test_life_of_champions(models, monkeypatch, capsys, tmp_path):
     assert cli(monkeypatch, "list", *lake, "--json") == 0
     listed = json.loads(capsys.readouterr().out)["churn"]
     assert [(v["version"], v["aliases"]) for v in listed] == [("3", ["champion"]), ("2", ["challenger"]), ("1", [])]
+    assert cli(monkeypatch, "list", *lake) == 0 and "nothing was kept yet" in capsys.readouterr().out  # of clv
     assert cli(monkeypatch, "rollback", "churn", *lake) == 0 and models.champion("churn") == "1"
     assert cli(monkeypatch, "promote", "chrun", "1", *lake) == 2 and "Known: churn" in capsys.readouterr().err
     assert cli(monkeypatch, "rollback", "clv", *lake) == 2 and "fitted anew" in capsys.readouterr().err
