@@ -12,7 +12,7 @@ from typing import NamedTuple
 
 from delta.tables import DeltaTable
 from pyspark import StorageLevel
-from pyspark.sql import DataFrame, DataFrameWriter, SparkSession
+from pyspark.sql import Column, DataFrame, DataFrameWriter, SparkSession
 from pyspark.sql import functions as F
 
 from cdp_spark.config.contract import Check, Table
@@ -249,6 +249,10 @@ class Lake:
     def forget(self, name: str, before: date) -> None:
         """Delete the days of a by_date table that lie before `before`."""
         self._table(name).delete(f"{self.contract(name).date} < '{before}'")
+
+    def remove(self, name: str, where: Column) -> None:
+        """Delete the rows of a table for which `where` is true."""
+        self._table(name).delete(where)
 
     def vacuum(self, name: str, days: int) -> None:
         """Delete files that no version of the last `days` days holds: older versions can then be read no more."""

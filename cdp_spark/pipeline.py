@@ -136,7 +136,7 @@ STEPS = (
         "segment",
         "which kinds of customers there are: RFM tiers, and clusters that keep their labels",
         ("gold.features", *PERMISSION),
-        ("ml.segments", "ml.clusters"),
+        ("ml.segments", "ml.clusters", "ml.trainings"),
         every="week",
     ),
     Step(

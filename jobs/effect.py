@@ -3,7 +3,7 @@
 from cdp_spark.audiences.build import profiled
 from cdp_spark.job import Job
 from cdp_spark.runner import main
-from ml.effects import effect_due
+from ml.models.uplift import effect_due
 
 
 def run(job: Job) -> None:

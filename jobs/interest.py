@@ -3,7 +3,7 @@
 from cdp_spark.audiences.build import profiled
 from cdp_spark.job import Job
 from cdp_spark.runner import main
-from ml.interests import interest_due
+from ml.models.interests import interest_due
 
 
 def run(job: Job) -> None:

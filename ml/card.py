@@ -13,10 +13,11 @@ from matplotlib.figure import Figure  # noqa: E402
 def card(report: dict) -> str:
     """The model card as Markdown: data, figures with intervals, what was left out and why."""
     judged = report.get("cross_validation") or report.get("holdout") or {}
+    share = "" if report["base_rate"] is None else f", {report['base_rate']:.1%} positive"
     lines = [
         f"# Model {report['model']}",
         "",
-        f"Learned from {report['rows']:,} rows, {report['base_rate']:.1%} positive.",
+        f"Learned from {report['rows']:,} rows{share}.",
         "",
     ]
     lines += ["| measure | value | 95 % interval |", "| --- | --- | --- |"]

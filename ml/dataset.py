@@ -62,7 +62,7 @@ def allowed(people: DataFrame, members: DataFrame, permitted: DataFrame | None) 
 def labelled(model: ModuleType, known: DataFrame, orders: DataFrame, names: list[str], as_of: date) -> DataFrame:
     """One row per eligible person and snapshot: person_id, as_of (the snapshot), label, fold, features `names`.
 
-    known: `features` of at least the snapshots' dates, which see what was known before their date.
+    known: `features` of at least the snapshots' dates, which see what was known before their date; and `with_fold`.
     orders: rows of silver.orders with `history`; labels are of who a row's person was on the snapshot, and see what is
     known before `as_of`.
     """
@@ -77,13 +77,25 @@ def labelled(model: ModuleType, known: DataFrame, orders: DataFrame, names: list
     ]
     joined = known.join(reduce(DataFrame.unionByName, labels), ["person_id", "as_of"], "left")
     label = F.coalesce("label", F.lit(model.SPEC.absent).cast("int")).alias("label")
-    found = joined.select("person_id", "as_of", label, fold().alias("fold"), *names)
+    number = F.col("fold") if "fold" in known.columns else fold().alias("fold")
+    found = joined.select("person_id", "as_of", label, number, *names)
     return found.where("label IS NOT NULL")
 
 
 def fold():
     """The person's fold, 0 to FOLDS - 1: a hash of the id, so that it never changes."""
     return F.pmod(F.xxhash64("person_id"), F.lit(FOLDS)).cast("int")
+
+
+def with_fold(people: DataFrame, members: DataFrame) -> DataFrame:
+    """`people` (person_id of any date) with fold: the least of those of all ids that their records have ever had.
+
+    Who was two before a merge is in one fold, and held out (the greatest) only where no training ever saw one of them.
+    """
+    known = heirs(members).withColumn("own", fold())
+    least = known.groupBy("now").agg(F.min("own").alias("least"))
+    folds = known.join(least, "now").groupBy("person_id").agg(F.min("least").alias("fold"))
+    return people.join(folds, "person_id", "left").withColumn("fold", F.coalesce("fold", fold()))
 
 
 def feature_names(spec: ModelSpec, specs: dict[str, Feature]) -> list[str]:

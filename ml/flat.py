@@ -182,6 +182,8 @@ def judged(report: dict, frame, rows, label, asked: Asked, kept: Schema, estimat
     report["groups"] = {name: groups(truth, found.chance, frame[name]) for name in asked.sensitive}
     if (moment := when(frame, asked)) is not None:
         dated = moment.notna()
+        if not dated.all():
+            report["notes"].append(f"{int((~dated).sum())} rows without a time are in no part of the time split")
         split = in_time(model, rows[dated], label[dated], moment[dated], asked.seed)
         if split is None:
             report["notes"].append("no time split: the oldest or the newest rows have one class only")

@@ -101,13 +101,15 @@ def fit(
 ) -> None:
     """Fit NAME on a flat table with gates, folds and reports; kept unless refused.
 
-    NAME is a shipped model (churn, propensity): its estimator; or any name: boosted trees.
+    NAME is a shipped model (churn, propensity): its estimator; or any name of your own: boosted trees, as stderr says.
     """
     from ml.files import needs, read_availability, read_table
     from ml.flat import Asked, fitted
-    from ml.learn import estimator
+    from ml.learn import SHIPPED, estimator, told
     from ml.store import save
 
+    if name not in SHIPPED:
+        click.echo(f"{name}: no shipped model ({', '.join(SHIPPED)}), so {told(name)} are fitted", err=True)
     frame = read_table(table)
     roles = [person, rest["time"], treatment, *rest["exclude"], *rest["sensitive"], *rest["allow"]]
     needs(frame, [label, *(one for one in roles if one != TIME_GATE)], table)
@@ -120,9 +122,11 @@ def fit(
     if treatment:
         from ml.uplift import reported
 
-        finish(reported(name, frame, asked, treatment, control, estimator(name)), as_json)
+        report = reported(name, frame, asked, treatment, control, estimator(name))
+        finish(report | {"estimator": told(name)}, as_json)
         return
     kept = fitted(name, frame, asked, estimator(name))
+    kept.report["estimator"] = told(name)
     if kept.model is not None:
         kept.report["saved"] = str(save(kept, models))
     finish(kept.report, as_json)

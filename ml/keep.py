@@ -13,7 +13,7 @@ from ml.card import card, curves, plots
 from ml.dataset import Examples
 from ml.decide import decided
 from ml.judge import Verdict
-from ml.spec import ModelSpec
+from ml.spec import ModelSpec, shipped
 from ml.tracking import Registry, RegistryError
 
 TELLING = 12  # features, by importance, that may be a reason
@@ -21,7 +21,19 @@ TELLING = 12  # features, by importance, that may be a reason
 
 def registry(job: Job) -> Registry:
     """Where the job's deployment keeps its models."""
-    return Registry(job.mlflow_uri, job.mlflow_artifacts, job.conf.base.name)
+    return Registry(job.mlflow_uri, job.mlflow_artifacts, job.conf.base.name, job.conf.env.s3)
+
+
+def training_sets_in_use(job: Job) -> set[str] | None:
+    """Ids in ml.examples that must stay; None, with a warning, where the registry does not answer: then all stay."""
+    if not job.lake.exists("ml.examples"):
+        return set()
+    models = registry(job)
+    try:
+        return {one for name in shipped() for one in models.snapshots_in_use(name)}
+    except RegistryError as error:
+        job.warn(f"no training set is forgotten: {error}")
+        return None
 
 
 def keep_matching(job: Job, model: dict) -> None:

@@ -117,8 +117,13 @@ def outcome(cells: pd.Series, name: str) -> pd.Series:
 
 
 def moments(cells: pd.Series, name: str) -> pd.Series:
-    """A time column as numbers that sort in time: days of dates, or plain numbers. LabelError if it is neither."""
+    """A time column as numbers that sort in time: days of dates, or plain numbers; null where a cell is empty.
+
+    Raises LabelError where most of what stands there is neither, or nothing stands there.
+    """
     found = days(cells) if is_date(cells, name) else numbers(cells).values
-    if found.notna().mean() < MOSTLY:
-        raise LabelError(f"time column {name}: {found.notna().mean():.0%} of its cells are dates or numbers")
+    filled = blanked(cells).notna()
+    share = found[filled].notna().mean() if filled.any() else 0.0
+    if share < MOSTLY:
+        raise LabelError(f"time column {name}: {share:.0%} of its filled cells are dates or numbers")
     return found

@@ -8,8 +8,14 @@ from typing import Any
 from ml.models import churn, propensity
 
 SHIPPED = {"churn": churn.estimator, "propensity": propensity.estimator}
+OTHER = "boosted trees (those of propensity)"
 
 
 def estimator(name: str) -> Callable[[int], Any]:
     """A function of a seed that gives the unfitted estimator."""
     return SHIPPED.get(name, propensity.estimator)
+
+
+def told(name: str) -> str:
+    """Which estimator the name means, in words: for the report."""
+    return f"{name}: the shipped model's" if name in SHIPPED else OTHER

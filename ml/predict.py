@@ -126,7 +126,7 @@ def scored(rows: DataFrame, model: Any, names: list[str], keys: list[str]) -> Da
     def predict(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         for batch in batches:
             if len(batch):
-                chance = loaded(payload.value).predict_proba(batch[names].astype("float64"))[:, 1]
+                chance = loaded(payload.value).predict_proba(finite(batch[names].astype("float64")))[:, 1]
                 yield batch[keys].assign(score=chance)
 
     kept = rows.select(*keys, *names)

@@ -14,6 +14,12 @@ USUAL = 30  # own items that companions are looked up for
 RANK, ROUNDS, CONFIDENCE, PENALTY = 16, 8, 20.0, 0.05  # of ALS
 
 
+def settings() -> dict[str, float]:
+    """What the methods are set to."""
+    als = {"als_rank": RANK, "als_rounds": ROUNDS, "als_confidence": CONFIDENCE, "als_penalty": PENALTY}
+    return {"half_life": HALF_LIFE, "together": TOGETHER, "partners": PARTNERS, "usual": USUAL, **als}
+
+
 def bought(lines: DataFrame, as_of: date, half_life: float | None = HALF_LIFE) -> DataFrame:
     """One row per person and item bought before `as_of`: person_id, item, score.
 
@@ -105,7 +111,7 @@ def next_basket(lines: DataFrame, as_of: date) -> DataFrame:
 
 
 def recall(basket: DataFrame, top: DataFrame) -> DataFrame:
-    """One row: mean over people of the share of their next basket in `top`; repeats and new items apart."""
+    """One row: mean over people of the share of their next basket in `top`; repeats and new items apart; its sd."""
     hits = basket.join(top.select("person_id", "item", F.lit(1).alias("hit")), ["person_id", "item"], "left")
     hit, known = F.coalesce("hit", F.lit(0)), F.col("known")
     each = hits.groupBy("person_id").agg(
@@ -113,6 +119,5 @@ def recall(basket: DataFrame, top: DataFrame) -> DataFrame:
         F.avg(F.when(known, hit)).alias("repeat"),
         F.avg(F.when(~known, hit)).alias("explore"),
     )
-    return each.agg(
-        F.count("*").alias("people"), *(F.avg(name).alias(name) for name in ("recall", "repeat", "explore"))
-    )
+    means = (F.avg(name).alias(name) for name in ("recall", "repeat", "explore"))
+    return each.agg(F.count("*").alias("people"), *means, F.stddev_samp("recall").alias("sd"))

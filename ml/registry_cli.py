@@ -9,6 +9,8 @@ import click
 
 from ml.show import show
 
+NOTHING = "nothing was kept yet; ml.trainings tells why, where a training was tried"
+
 
 def with_registry(command: Callable) -> Callable:
     """Options that name a deployment's registry; `models` is given to the command."""
@@ -22,10 +24,11 @@ def with_registry(command: Callable) -> Callable:
     return command
 
 
-def registry(conf_dir: str, env: str, lake: str | None) -> Any:
-    """The deployment's registry, without Spark."""
+def opened(conf_dir: str, env: str, lake: str | None) -> tuple[Any, dict[str, bool]]:
+    """(the deployment's registry, its models as `registered` tells them), without Spark."""
     from cdp_spark.config.load import load
     from cdp_spark.job import mlflow_place, place
+    from ml.spec import registered
     from ml.tracking import Registry
 
     conf = load(conf_dir, env)
@@ -33,15 +36,19 @@ def registry(conf_dir: str, env: str, lake: str | None) -> Any:
         uri, artifacts = mlflow_place(conf, env, place("lake", lake or conf.env.lake))
     except ValueError as error:
         raise click.UsageError(str(error)) from None
-    return Registry(uri, artifacts, conf.base.name)
+    return Registry(uri, artifacts, conf.base.name, conf.env.s3), registered(conf)
 
 
-def known_model(name: str) -> str:
-    """`name`, if a model of that name is shipped. Raises click.BadParameter otherwise."""
-    from ml.spec import shipped
-
-    if name not in shipped():
-        raise click.BadParameter(f"no model {name!r}. Known: {', '.join(sorted(shipped()))}")
+def chosen(name: str, known: dict[str, bool]) -> str:
+    """`name`, if its champion can be chosen. Raises click.BadParameter for another one, or for no model at all."""
+    if name not in known:
+        raise click.BadParameter(f"no model {name!r}. Known: {', '.join(known)}")
+    if not known[name]:
+        can = ", ".join(one for one, scores in known.items() if scores)
+        raise click.BadParameter(
+            f"{name} is fitted anew for each week's rows: no earlier version scores, so none is chosen. "
+            f"Models with a champion that scores: {can}"
+        )
     return name
 
 
@@ -50,11 +57,9 @@ def known_model(name: str) -> str:
 @click.option("--json", "as_json", is_flag=True, help="for programs")
 def list_versions(conf_dir, env, lake, as_json) -> None:
     """Every model's versions, with champion, challenger and what the gate said."""
-    from ml.spec import shipped
-
-    models = registry(conf_dir, env, lake)
-    found = {name: models.versions(name) for name in sorted(shipped())}
-    show(found, as_json)
+    models, known = opened(conf_dir, env, lake)
+    found = {name: models.versions(name) for name in known}
+    show(found if as_json else {name: versions or [NOTHING] for name, versions in found.items()}, as_json)
 
 
 @click.command()
@@ -64,7 +69,8 @@ def list_versions(conf_dir, env, lake, as_json) -> None:
 @click.option("--ungated", is_flag=True, help="though the gate has not passed it, or has never seen it")
 def promote(name, version, conf_dir, env, lake, ungated) -> None:
     """Make VERSION the champion of NAME: what the next run scores with."""
-    registry(conf_dir, env, lake).promote(known_model(name), version, ungated)
+    models, known = opened(conf_dir, env, lake)
+    models.promote(chosen(name, known), version, ungated)
     click.echo(f"{name}: version {version} is champion")
 
 
@@ -73,4 +79,5 @@ def promote(name, version, conf_dir, env, lake, ungated) -> None:
 @with_registry
 def rollback(name, conf_dir, env, lake) -> None:
     """Make the champion before the present one champion again."""
-    click.echo(f"{name}: version {registry(conf_dir, env, lake).rollback(known_model(name))} is champion again")
+    models, known = opened(conf_dir, env, lake)
+    click.echo(f"{name}: version {models.rollback(chosen(name, known))} is champion again")

@@ -18,6 +18,7 @@ from ml.keep import registry
 from ml.monitor import watch
 from ml.predict import OUT, Scorer, asked, failing, predictor, probabilities
 from ml.spec import ModelSpec, applicable
+from ml.stale import mark_stale
 from ml.tracking import Registry, RegistryError
 
 
@@ -66,7 +67,7 @@ def champions(job: Job, modules: dict[str, ModuleType], columns: Collection[str]
 def no_scores(job: Job, name: str, why: object) -> None:
     """Tell that a model gives no scores today; its last ones stay, marked as stale."""
     job.warn(f"{name}: no new scores: {why}")
-    mark_stale(job, name)
+    mark_stale(job, "ml.scores", F.col("model") == name)
 
 
 def failures(found: DataFrame) -> dict[str, str]:
@@ -101,17 +102,6 @@ def champion(models: Registry, spec: ModelSpec, columns: Collection[str]) -> Cha
     except Exception as error:  # somebody else's code: whatever it raises, only this model has no scores today
         raise ValueError(f"{spec.name} {version} cannot score two rows of zeros: {failing(error)}") from None
     return Champion(spec, version, fitted, wanted, models.metadata(spec.name, version))
-
-
-def mark_stale(job: Job, name: str) -> None:
-    """Mark the newest scores of a model as stale: they stay, under their own date, so that their age still tells."""
-    known = job.lake.read("ml.scores").where(F.col("as_of") <= F.lit(job.as_of))
-    newest = known.where(F.col("model") == name).agg(F.max("as_of").alias("day")).first()["day"]
-    if newest is None:
-        return
-    theirs = F.col("model") == name
-    day = known.where(F.col("as_of") == F.lit(newest)).withColumn("stale", F.col("stale") | theirs)
-    job.lake.write("ml.scores", day, on=newest)
 
 
 def scores(

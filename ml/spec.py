@@ -1,4 +1,7 @@
-"""What is a model? Its question in numbers; ml/models/<name>.py adds `label(orders, as_of)` and `estimator(seed)`."""
+"""What is a model? Its question in numbers; ml/models/<name>.py adds `label(orders, as_of)` and `estimator(seed)`.
+
+The modules there without a `label` are steps of their own: they have no yes or no a person, and say what they keep.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from importlib import import_module
 from types import ModuleType
 from typing import Literal
 
+from cdp_spark.config.models import Conf
 from cdp_spark.config.sql import columns_of
 from cdp_spark.job import Job
 
@@ -60,7 +64,21 @@ def applicable(job: Job) -> dict[str, ModuleType]:
 
 
 def shipped() -> dict[str, ModuleType]:
-    """The model modules in ml/models by the name of their SPEC; adding a model is adding a file."""
+    """The classifiers in ml/models, with a `label`, by the name of their SPEC; adding a model is adding a file."""
+    return {module.SPEC.name: module for module in _modules() if hasattr(module, "label")}
+
+
+def registered(conf: Conf) -> dict[str, bool]:
+    """Every model that this deployment may have in its registry: does a champion score, so that one can be chosen?
+
+    The others are fitted anew for each week's rows by the step that writes them.
+    """
+    found = dict.fromkeys(shipped(), True)
+    for module in (module for module in _modules() if not hasattr(module, "label")):
+        found |= dict.fromkeys(module.names(conf), module.CHAMPION_SCORES)
+    return dict(sorted(found.items()))
+
+
+def _modules() -> list[ModuleType]:
     package = import_module("ml.models")
-    found = [import_module(f"ml.models.{info.name}") for info in pkgutil.iter_modules(package.__path__)]
-    return {module.SPEC.name: module for module in found}
+    return [import_module(f"ml.models.{info.name}") for info in pkgutil.iter_modules(package.__path__)]

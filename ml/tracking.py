@@ -25,12 +25,13 @@ from mlflow.exceptions import MlflowException  # noqa: E402
 from mlflow.models import infer_signature  # noqa: E402
 from mlflow.tracking import MlflowClient  # noqa: E402
 
+from cdp_spark.config.models import S3  # noqa: E402
 from ml.predict import Foreign  # noqa: E402
 from ml.tune import JUDGED_BY  # noqa: E402
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 PAST = "past_champions"  # tag of the registered model: versions, the newest last
-HASH, GATE = "sha256", "gate"  # tags of a version
+HASH, GATE, DOCUMENT = "sha256", "gate", "document"  # tags of a version
 NEEDS = ("scikit-learn", "numpy", "pandas", "cloudpickle")
 UNREADABLE = (pickle.UnpicklingError, ImportError, AttributeError, EOFError, KeyError, TypeError, ValueError)
 ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
@@ -53,6 +54,7 @@ class Registry:
     uri: str
     artifacts: str
     deployment: str
+    s3: S3 | None = None  # how artefacts in s3:// are reached; None: as the environment of MLflow and boto3 says
 
     @property
     def client(self) -> MlflowClient:
@@ -60,6 +62,8 @@ class Registry:
             logging.getLogger(noisy).setLevel(logging.ERROR)
         if self.uri.startswith("sqlite:///"):
             Path(self.uri.removeprefix("sqlite:///")).parent.mkdir(parents=True, exist_ok=True)
+        if self.s3 and self.artifacts.startswith(("s3://", "s3a://")):
+            _reach(self.s3)
         mlflow.set_tracking_uri(self.uri)
         mlflow.set_registry_uri(self.uri)
         return MlflowClient(self.uri, self.uri)
@@ -104,13 +108,8 @@ class Registry:
         """
         shape = pd.DataFrame([[0.0] * len(names)], columns=names)
         with self._reached(f"keep {model}"), mlflow.start_run(experiment_id=self._experiment(), run_name=model):
-            mlflow.log_params(params)
-            mlflow.log_metrics(metrics)
+            self._log_report(params, metrics, files or {})
             self._log_tries(model, tries or [])
-            with tempfile.TemporaryDirectory() as folder:
-                for name, content in (files or {}).items():
-                    Path(folder, name).write_bytes(content)
-                mlflow.log_artifacts(folder, "report")
             info = mlflow.sklearn.log_model(
                 fitted,
                 name="model",
@@ -122,10 +121,41 @@ class Registry:
                 input_example=shape,
                 registered_model_name=self.registered(model),
             )
-            version = str(info.registered_model_version)
-            self._seal(model, version)
-            self.client.set_registered_model_alias(self.registered(model), CHALLENGER, version)
+            return self._challenger(model, str(info.registered_model_version))
+
+    def keep(self, model: str, document: dict, params: dict, metrics: dict[str, float], files: dict[str, bytes]) -> str:
+        """Keep a model that is a document (parameters as JSON) as challenger, as `log` a classifier; its version."""
+        with self._reached(f"keep {model}"), mlflow.start_run(experiment_id=self._experiment(), run_name=model) as run:
+            self._log_report(params, metrics, files)
+            mlflow.log_dict(document, "model/model.json")
+            name, client = self.registered(model), self.client
+            if not client.search_registered_models(f"name = '{name}'"):
+                client.create_registered_model(name)
+            made = client.create_model_version(name, f"{run.info.artifact_uri}/model", run.info.run_id)
+            client.set_model_version_tag(name, str(made.version), DOCUMENT, "true")
+            return self._challenger(model, str(made.version))
+
+    def _log_report(self, params: dict, metrics: dict[str, float], files: dict[str, bytes]) -> None:
+        mlflow.log_params(params)
+        mlflow.log_metrics(metrics)
+        with tempfile.TemporaryDirectory() as folder:
+            for name, content in files.items():
+                Path(folder, name).write_bytes(content)
+            mlflow.log_artifacts(folder, "report")
+
+    def _challenger(self, model: str, version: str) -> str:
+        self._seal(model, version)
+        self.client.set_registered_model_alias(self.registered(model), CHALLENGER, version)
         return version
+
+    def version_of(self, model: str, snapshot: str) -> str | None:
+        """The version that was fitted on a snapshot before; None where there is none."""
+        asked = f"attributes.run_name = '{model}' and params.snapshot_id = '{snapshot}'"
+        with self._reached(f"look for {model}"):
+            runs = {run.info.run_id for run in self.client.search_runs([self._experiment()], asked)}
+            found = self.client.search_model_versions(f"name = '{self.registered(model)}'") if runs else []
+            numbers = [int(one.version) for one in found if one.run_id in runs and HASH in one.tags]
+        return str(max(numbers)) if numbers else None
 
     def _log_tries(self, model: str, tries: list[dict]) -> None:
         """A nested run for each try of the tuning: its settings as parameters, what it was judged by as metrics."""
@@ -176,7 +206,8 @@ class Registry:
                 raise RegistryError(
                     f"{model} version {version} has not passed the gate; --ungated promotes it all the same"
                 )
-            self.names(model, version)
+            if DOCUMENT not in found.tags:
+                self.names(model, version)
             if HASH not in found.tags:
                 self._seal(model, version)
             if (before := self.champion(model)) and before != version:
@@ -199,6 +230,16 @@ class Registry:
     def _past(self, model: str) -> list[str]:
         tags = self.client.get_registered_model(self.registered(model)).tags
         return [version for version in tags.get(PAST, "").split(",") if version]
+
+    def snapshots_in_use(self, model: str) -> set[str]:
+        """Training sets that a version with an alias names, or one that a rollback may return to."""
+        name = self.registered(model)
+        with self._reached(f"look for {model}"):
+            known = self.client.search_registered_models(f"name = '{name}'")
+            wanted = {str(version) for one in known for version in one.aliases.values()}
+            wanted |= set(self._past(model)) if known else set()
+            runs = {self.client.get_model_version(name, version).run_id for version in wanted} - {"", None}
+            return {self.client.get_run(run).data.params.get("snapshot_id", "") for run in runs} - {""}
 
     def versions(self, model: str) -> list[dict]:
         """Every version, the newest first: version, aliases, gate, created (milliseconds); [] for an unknown model."""
@@ -269,3 +310,12 @@ class Registry:
         asked = f"attributes.run_name = '{name}' and attributes.status = 'FINISHED' and params.{key} = '{value}'"
         with self._reached(f"look for {name}"):
             return bool(self.client.search_runs([self._experiment()], asked, max_results=1))
+
+
+def _reach(s3: S3) -> None:
+    """MLflow learns of its store from the environment alone; what stands there already stays."""
+    told = {"MLFLOW_S3_ENDPOINT_URL": s3.endpoint, "AWS_DEFAULT_REGION": s3.region}
+    keys = {"AWS_ACCESS_KEY_ID": s3.access_key_env, "AWS_SECRET_ACCESS_KEY": s3.secret_key_env}
+    for name, value in (told | {name: os.environ.get(key) for name, key in keys.items()}).items():
+        if value:
+            os.environ.setdefault(name, value)

@@ -13,7 +13,7 @@ from threadpoolctl import threadpool_limits
 
 from cdp_spark.gold.features import Inputs, features, inputs
 from cdp_spark.job import Job
-from ml.dataset import Examples, allowed, examples, feature_names, labelled, record, snapshots
+from ml.dataset import Examples, allowed, examples, feature_names, labelled, record, snapshots, with_fold
 from ml.judge import Verdict, against, judged
 from ml.keep import registered, registry
 from ml.predict import failing, finite, probabilities
@@ -83,7 +83,8 @@ def known_on(job: Job, rows: Inputs, due: list[ModuleType], permitted: DataFrame
     """Features of everybody who may be learned from, on every date that one of the models wants."""
     dates = sorted({day for module in due for day in snapshots(module.SPEC, job.as_of)})
     known = features(rows.frames, job.conf.features, dates, rows.people, rows.households)
-    return allowed(known, job.lake.read("identity.members"), permitted)
+    members = job.lake.read("identity.members")
+    return with_fold(allowed(known, members, permitted), members)
 
 
 def note(job: Job, done: list[dict]) -> None:
@@ -94,17 +95,6 @@ def note(job: Job, done: list[dict]) -> None:
     others = others.where(~F.col("model").isin([row["model"] for row in done]))
     trained = job.spark.createDataFrame(done, others.schema)
     job.lake.write("ml.trainings", trained.unionByName(others), on=job.as_of)
-
-
-def week_is_over(job: Job, table: str) -> bool:
-    """True where a weekly table is due: it has nothing of the last retrain_after_days, or it is of this very day.
-
-    Never where no source lands orders: such a deployment has nothing to learn from, and is not told so every week.
-    """
-    if not any(source.entity == "orders" for source in job.conf.sources.values()):
-        return False
-    day = job.lake.read(table).where(F.col("as_of") <= F.lit(job.as_of)).agg(F.max("as_of").alias("day")).first()["day"]
-    return day is None or day == job.as_of or job.as_of - day >= timedelta(job.conf.base.retrain_after_days)
 
 
 def is_due(job: Job, models: Registry, name: str) -> bool:

@@ -194,3 +194,15 @@ def top_effect(score: np.ndarray, truth: np.ndarray, treated: np.ndarray, seed: 
     low, high = np.nanquantile(draws, [0.025, 0.975])
     p = (1 + np.sum(np.array(random) >= value)) / (1 + DRAWS)
     return {"uplift": value, "low": float(low), "high": float(high), "permutation_p": float(p)}
+
+
+class Difference:
+    """What the treatment adds to the probability, by an S-learner: P(label | treated) - P(label | not)."""
+
+    def __init__(self, model):
+        self.model = model
+
+    def predict_proba(self, rows: pd.DataFrame) -> np.ndarray:
+        """Shape (n, 2): its second column is the difference, -1 to 1."""
+        with_it, without = (self.model.predict_proba(rows.assign(**{TREATED: v}))[:, 1] for v in (1.0, 0.0))
+        return np.column_stack([without - with_it, with_it - without])

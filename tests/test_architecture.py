@@ -10,6 +10,7 @@ import pytest
 from cdp_spark.config.cross import model_names
 from cdp_spark.config.load import load
 from cdp_spark.pipeline import STEPS, UPKEEP, between, upstream
+from ml.spec import registered, shipped
 from tests.conftest import ROOT
 
 PACKAGES = ("cdp_spark", "ml", "jobs")
@@ -76,7 +77,9 @@ def test_readme_names_every_step_and_make_target():
 
 def test_models_are_found_in_their_folder():
     assert {"churn", "propensity"} <= set(model_names())
-    assert set(model_names()) == {p.stem for p in (ROOT / "ml" / "models").glob("*.py") if not p.stem.startswith("_")}
+    assert set(model_names()) == set(shipped())
+    every = {p.stem for p in (ROOT / "ml" / "models").glob("*.py") if not p.stem.startswith("_")}
+    assert every == {name.split("_")[0] for name in registered(load(ROOT / "conf"))}
 
 
 def test_between_refuses_what_is_no_range():

@@ -5,6 +5,7 @@ from __future__ import annotations
 from datetime import date, timedelta
 
 import pytest
+from pyspark.sql import functions as F
 
 from cdp_spark.config.contract import Table
 from cdp_spark.contracts import ContractError
@@ -89,7 +90,9 @@ def operations(job, name: str) -> list[str]:
 
 
 @pytest.mark.slow
-def test_the_step_maintain_keeps_what_tables_say_and_forgets_old_bad_rows(spark, tmp_path):
+def test_the_step_maintain_keeps_what_tables_say_and_forgets_old_bad_rows_and_training_sets(
+    spark, tmp_path, monkeypatch
+):
     job = job_on(spark, tmp_path / "lake", "", DAY)
     for number in range(3):
         row = table(spark, f"destination string | delivery_id string | status string\ncrm | d{number} | confirmed")
@@ -99,10 +102,20 @@ def test_the_step_maintain_keeps_what_tables_say_and_forgets_old_bad_rows(spark,
         on = DAY - timedelta(days=days)
         rows = quarantine_rows(bad, "bronze.crm", "event_time", "a time", on)
         job.lake.quarantine("bronze.crm", rows, on, rows=1)
+    for name, days in {"champions": 500, "gone": 500, "new": 1}.items():
+        columns = "snapshot_id string | model string | person_id string | part string | label int"
+        row = table(spark, f"{columns}\n{name} | churn | p | train | 1")
+        day = F.lit(DAY - timedelta(days=days))
+        given = {"trained_on": day, "snapshot_on": day, "features": F.create_map(F.lit("x"), F.lit(1.0))}
+        put(job.lake, "ml.examples", row.withColumns(given))
+    monkeypatch.setattr(maintain, "training_sets_in_use", lambda job: {"champions"})
     before = contents(spark, tmp_path / "lake")
     maintain.run(job)
+    kept = {row["snapshot_id"] for row in job.lake.read("ml.examples").collect()}
+    assert kept == {"champions", "new"}
     after = contents(spark, tmp_path / "lake")
     assert (before.pop(QUARANTINE)[0], after.pop(QUARANTINE)[0]) == (2, 1)
+    before.pop("ml.examples"), after.pop("ml.examples")
     assert after == before and "activation.deliveries" in after
     assert "OPTIMIZE" in operations(job, "activation.deliveries")
     assert "VACUUM END" in operations(job, "activation.deliveries")

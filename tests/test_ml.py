@@ -130,12 +130,14 @@ def test_life_of_champions(models, monkeypatch, capsys, tmp_path):
     assert wanted == NAMES[:2] and theirs.predict_proba(shape).tolist() == [[0.75, 0.25]]
 
     lake = ["--conf", "conf", "--lake", str(tmp_path)]
-    monkeypatch.setattr("ml.registry_cli.registry", lambda *asked: models)
+    monkeypatch.setattr("ml.registry_cli.opened", lambda *asked: (models, {"churn": True, "clv": False}))
     assert cli(monkeypatch, "list", *lake, "--json") == 0
     listed = json.loads(capsys.readouterr().out)["churn"]
     assert [(v["version"], v["aliases"]) for v in listed] == [("3", ["champion"]), ("2", ["challenger"]), ("1", [])]
+    assert cli(monkeypatch, "list", *lake) == 0 and "nothing was kept yet" in capsys.readouterr().out  # of clv
     assert cli(monkeypatch, "rollback", "churn", *lake) == 0 and models.champion("churn") == "1"
     assert cli(monkeypatch, "promote", "chrun", "1", *lake) == 2 and "Known: churn" in capsys.readouterr().err
+    assert cli(monkeypatch, "rollback", "clv", *lake) == 2 and "fitted anew" in capsys.readouterr().err
 
     for path in (tmp_path / "artifacts").rglob("model.pkl"):
         path.write_bytes(path.read_bytes() + b" ")
@@ -178,6 +180,8 @@ def test_too_few_positives_are_a_reason():
     assert judge.judged(TOY, found._replace(holdout=none), 1).reason.startswith("holdout: 0 positives")
     empty = found._replace(train=found.train.head(0))
     assert judge.judged(TOY, empty, 1).fitted is None
+    nothing = judge.judged(TOY, found._replace(features=[]), 1)  # constant and all-null ones are left out before
+    assert "one value only" in nothing.reason and nothing.fitted is None
 
 
 @pytest.mark.parametrize("sign", [1, -1])

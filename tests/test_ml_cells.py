@@ -9,7 +9,7 @@ import pytest
 from ml.cells import days, numbers
 from ml.files import TableError, read_table
 from ml.flat import people
-from ml.labels import LabelError, held_out, labels
+from ml.labels import LabelError, held_out, labels, moments
 from ml.table import schema, typed
 from tests.test_ml_flat import files, shop  # noqa: F401  a fixture
 
@@ -128,3 +128,11 @@ def test_ids_and_running_numbers_are_left_out_but_measures_are_not():
     frame = pd.DataFrame(ids | {"income": np.arange(n) * 10.5, "score": mixed * 3, "home": ["a", "b"] * 100})
     found = schema(frame)
     assert set(found.left_out) == {"row", "cust_id", "mail"} and set(found.kinds) == {"income", "score", "home"}
+
+
+def test_empty_times_are_left_out_and_words_are_no_times():
+    half = pd.Series(["2024-01-05", None, "", "2024-03-01", "NA", None], dtype=object)
+    assert moments(half, "joined").notna().tolist() == [True, False, False, True, False, False]
+    for cells in (["early", "late", None], [None, None, None]):
+        with pytest.raises(LabelError, match="0% of its filled cells"):
+            moments(pd.Series(cells, dtype=object), "joined")

@@ -73,11 +73,12 @@ def files(tmp_path_factory):
 
 def test_a_messy_table_is_fitted_and_a_held_out_one_judged(files, tmp_path, monkeypatch, capsys):
     models = ["--models", tmp_path / "m", "--json"]
-    code, out, _ = run(monkeypatch, capsys, "fit", "leaving", "--table", files / "comma.csv", "--label", "left",
+    code, out, err = run(monkeypatch, capsys, "fit", "leaving", "--table", files / "comma.csv", "--label", "left",
                        "--id", "account no", "--time", "joined", "--repeats", "1", "--cost", "1", "--gain", "4",
                        *models)  # fmt: skip
     report = json.loads(out)
     assert code == 0 and report["status"] == "fitted" and report["leaks"] == []
+    assert "no shipped model (churn, propensity)" in err and "boosted trees" in report["estimator"]
     assert report["features"] == {
         "spend": "number", "visits": "number", "plan": "category", "city": "category", "comment": "text"
     }  # fmt: skip

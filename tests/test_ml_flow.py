@@ -17,7 +17,7 @@ from cdp_spark.gold.features import features, inputs
 from cdp_spark.gold.people import with_history
 from cdp_spark.governance.gates import closed
 from ml import judge
-from ml.dataset import HELD_OUT, allowed, examples, labelled, read_back, snapshots
+from ml.dataset import HELD_OUT, allowed, examples, fold, labelled, read_back, snapshots, with_fold
 from ml.keep import registry
 from ml.models import churn, propensity
 from ml.score import score_all
@@ -155,6 +155,7 @@ def test_late_rows_change_no_training_row_and_nobody_is_in_both_parts(spark, lak
         learned = before[(before["as_of"] < newest) & (before["fold"] != HELD_OUT)]
         assert len(parts.train) == len(learned) and len(parts.holdout) == len(held)
         assert not held & set(learned["person_id"]) and "person_id" not in parts.train
+        assert parts.features == ["last_order_days", "orders_365d"]  # nobody of this shop was ever on the web
 
 
 MERGED = """
@@ -191,6 +192,19 @@ def test_a_merge_known_after_the_cut_off_does_not_leak(spark):
     yes = spark.createDataFrame([("ann",)], "person_id string")
     assert {row["person_id"] for row in allowed(known, members, yes).collect()} == {"ann", "bob"}
     assert allowed(known, members, yes.where("false")).collect() == []
+
+
+def test_who_was_two_people_before_a_merge_is_in_one_fold(spark):
+    days = {"a": ("2025-12-01", None), "b": ("2025-06-01", "2025-12-01")}  # each bN was found to be aN
+    told = [(f"s{n}", f"{which}{n}", *days[which]) for n in range(60) for which in "ab"]
+    members = spark.createDataFrame(told, "subject_key string, person_id string, valid_from string, valid_to string")
+    erased = spark.createDataFrame([("gone",)], "person_id string")
+    people = members.select("person_id").unionByName(erased)
+    rows = with_fold(people, members).withColumn("own", fold()).toPandas().set_index("person_id")
+    one, two = (rows.loc[[f"{which}{n}" for n in range(60)]].reset_index(drop=True) for which in "ab")
+    least = pd.concat([one["own"], two["own"]], axis=1).min(axis=1)
+    assert (one["fold"] == least).all() and (two["fold"] == least).all() and (one["own"] != two["own"]).any()
+    assert rows.loc["gone", "fold"] == rows.loc["gone", "own"]
 
 
 @pytest.mark.slow

@@ -11,7 +11,12 @@ import pytest
 from pyspark.sql import functions as F
 
 from cdp_spark.gold.features import features, inputs
-from ml import baskets, clv, effects, interests, recommend, segments, value
+from ml import clv, recommend
+from ml.keep import registry
+from ml.models import clv as value
+from ml.models import interests, segments
+from ml.models import recommend as baskets
+from ml.models import uplift as effects
 from tests.shop import AS_OF, job_on, shop
 from tests.tables import table
 
@@ -46,15 +51,18 @@ def rows(job, name: str) -> pd.DataFrame:
 
 def test_every_step_beats_its_rule_and_a_rerun_changes_nothing(week):
     told = rows(week, "ml.trainings").set_index("model")
-    assert set(told.index) == {"clv", "interests", "recommend"} and told["promoted"].all(), list(told["reason"])
+    assert set(told.index) == {"clv", "interests", "recommend", "segments"} and told["promoted"].all(), list(
+        told["reason"]
+    )
     assert told.loc["clv", "value"] < told.loc["clv", "baseline"]
-    assert (told.loc[["interests", "recommend"], "value"] > told.loc[["interests", "recommend"], "baseline"]).all()
+    more = told.loc[["interests", "recommend", "segments"]]
+    assert (more["value"] > more["baseline"]).all()
     tables = ("ml.values", "ml.segments", "ml.clusters", "ml.interests", "ml.recommendations")
-    before = {name: rows(week, name) for name in tables}
+    before = {name: rows(week, name) for name in (*tables, "ml.trainings")}
     day = week.lake.read("silver.orders").first()["ingest_date"]
     week.lake.write("silver.orders", week.lake.read("silver.orders").orderBy(F.desc("record_id")), on=day)
     run(week)  # the same day again, the rows in another order
-    for name in tables:
+    for name in before:
         pd.testing.assert_frame_equal(rows(week, name), before[name])
     later = replace(week, date=week.date + timedelta(6))
     run(later)  # not due before a week is over
@@ -165,6 +173,46 @@ def test_interests_are_chances_and_know_nothing_of_later_rows(week):
     assert (wanted["share"] <= 1).all() and (wanted["own_orders"] <= wanted["orders"]).all()
 
 
+def test_each_week_is_kept_with_what_it_was_judged_by_and_a_closed_gate_leaves_the_last_rows_as_stale(
+    week, monkeypatch
+):
+    models = registry(week)
+    for name, metric in {"clv": "rmse", "recommend": "recall_at_10", "segments": "explained"}.items():
+        (version,) = models.versions(name)  # the rerun has made no second one
+        assert version["aliases"] == ["challenger", "champion"] and version["gate"] == "passed"
+        run = models.client.get_run(models.client.get_model_version(models.registered(name), "1").run_id)
+        value = run.data.metrics
+        assert value[f"{metric}_low"] < value[metric] < value[f"{metric}_high"] and "baseline" in value
+        files = {one.path for one in models.client.list_artifacts(run.info.run_id, "report")}
+        assert {"report/card.md", "report/report.json"} <= files
+    later = replace(week, date=week.date + timedelta(7), warnings=[])
+    monkeypatch.setattr(value, "_rule", lambda past, actual: ("an oracle", 0.0))
+    value.value_due(later)
+    found = rows(week, "ml.values")
+    assert found["stale"].all() and found["as_of"].nunique() == 1 and "an oracle" in later.warnings[0]
+    assert [one["gate"] for one in models.versions("clv")] == [None, "passed"] and models.champion("clv") == "1"
+    away = conf_without_mlflow(week)
+    monkeypatch.undo()
+    value.value_due(replace(away, date=week.date + timedelta(8)))
+    assert any("cannot be kept" in told for told in away.warnings) and rows(week, "ml.values")["stale"].all()
+
+
+def conf_without_mlflow(job):
+    env = job.conf.env.model_copy(update={"mlflow_uri": "http://127.0.0.1:9"})
+    return replace(job, conf=job.conf.model_copy(update={"env": env}), warnings=[])
+
+
+def test_who_is_no_better_than_the_champion_leaves_the_interests_to_it(week, monkeypatch):
+    monkeypatch.setattr(interests, "LEAST", 20)
+    monkeypatch.setattr(interests, "against", lambda *asked: "it is no better")
+    later = replace(week, date=week.date + timedelta(7), warnings=[])
+    interests.interest_due(later)
+    found = rows(week, "ml.interests")
+    newest = found[found["as_of"] == found["as_of"].max()]
+    assert found["as_of"].nunique() == 2 and set(newest["version"]) == {"1"} and not newest["stale"].any()
+    assert "it is no better" in later.warnings[0]
+
+
 def enrolled(n: int, lift: float, names: list[str]) -> pd.DataFrame:
     rng = np.random.default_rng(4)
     told = pd.DataFrame(rng.normal(size=(n, len(names))), columns=names)
@@ -177,9 +225,11 @@ def test_an_effect_is_learned_only_where_the_holdout_tells_of_one(week, spark, m
     few = ("orders_365d", "spend_365d", "last_order_days")
     monkeypatch.setattr(effects, "SPEC", replace(effects.SPEC, features=few))
     names = effects.feature_names(effects.SPEC, week.conf.features)
-    assert effects.judged(enrolled(0, 0.0, names), "winback", week) == (None, None)
-    assert effects.judged(enrolled(300, 0.3, names), "winback", week) == (None, None)  # too few to tell
-    row, model = effects.judged(enrolled(2500, 0.4, names), "winback", week)
+    few = effects.judged(enrolled(300, 0.3, names), "winback", AS_OF, names, 42)
+    assert few.model is None and "100 are needed" in few.row["reason"]
+    made = effects.judged(enrolled(2500, 0.4, names), "winback", AS_OF, names, 42)
+    row, model = made.row, effects.Difference(made.model)
+    assert made.interval[0] < row["value"] < made.interval[1]
     assert row["promoted"] and row["value"] > row["baseline"] and row["model"] == "uplift_winback"
     people = enrolled(60, 0.0, names).drop(columns=["treated", "label"])
     people["person_id"] = [f"p{n:02}" for n in range(60)]
@@ -187,7 +237,7 @@ def test_an_effect_is_learned_only_where_the_holdout_tells_of_one(week, spark, m
     found = effects.moved(frame, model, names, "winback").toPandas().set_index("person_id")["uplift"]
     moved = (people.set_index("person_id")["orders_365d"] > 0.5)[found.index]
     assert found[moved].mean() > 0.25 > 0.1 > abs(found[~moved].mean())
-    row, _ = effects.judged(enrolled(2000, 0.0, names), "winback", week)
+    row = effects.judged(enrolled(2000, 0.0, names), "winback", AS_OF, names, 42).row
     assert not row["promoted"] and "the top 30 %" in row["reason"]
 
 
@@ -209,7 +259,7 @@ def test_effects_are_written_for_experiments_that_tell_of_one_and_once_a_week(we
     assert len(rows(week, "ml.uplift")) == len(found)
     size["likely_buyers"], week.warnings[:] = 2000, []
     effects.effect_due(week)  # the same day again, with an experiment that tells of nothing
-    assert ["uplift of likely_buyers: the top 30 %" in told for told in week.warnings] == [True]
+    assert ["uplift_likely_buyers: nothing new: the top 30 %" in told for told in week.warnings] == [True]
     assert set(rows(week, "ml.uplift")["audience"]) == {"winback"}
     assert {"uplift_likely_buyers", "clv"} <= set(rows(week, "ml.trainings")["model"])
 

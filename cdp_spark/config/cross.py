@@ -23,10 +23,11 @@ BEFORE_SOURCE = {"_file", "_ingest_date"}
 
 
 def model_names() -> list[str]:
-    """Names of the models that are shipped: the modules in ml/models."""
+    """Names of the models whose scores are in ml.scores: the modules in ml/models that have a `label`."""
     spec = find_spec("ml.models")
     folders = list(spec.submodule_search_locations or []) if spec else []
-    return sorted(p.stem for folder in folders for p in Path(folder).glob("*.py") if not p.stem.startswith("_"))
+    files = sorted(path for folder in folders for path in Path(folder).glob("*.py"))
+    return [path.stem for path in files if "\ndef label(" in path.read_text()]
 
 
 def audience_columns(conf: Conf) -> dict[str, str]:

@@ -104,6 +104,7 @@ class Base(Strict):
     max_field_chars: int = Field(65_536, ge=1_000)
     future_tolerance: Duration = timedelta(days=1)
     quarantine_days: int = Field(90, ge=1)
+    keep_examples_days: int = Field(365, ge=1, description="training sets of models that are out of use")
     keep_versions_days: int = Field(30, ge=7, description="how long a published run's versions can be read")
     lock_hours: int = Field(12, ge=1)
     lock_idle_minutes: int = Field(120, ge=1, description="pause between the steps of a run after which it is dead")

@@ -37,7 +37,8 @@ GIVEN = {
     "silver.orders": {"order_id": "concat('o', id div 2)", "status": "if(pmod(id, 20) = 0, 'refunded', 'paid')",
                       "amount": "cast(10 + pmod(hash(id), 9000) / 100 as double)",
                       "category": "concat('c', pmod(hash(id, 1), 10))",
-                      "channel": "element_at(array('web', 'app', 'store'), 1 + pmod(hash(id, 2), 3))"},
+                      "channel": "element_at(array('web', 'app', 'store'), 1 + pmod(hash(id, 2), 3))",
+                      "card_shown": "pmod(id, 3) = 0"},
     "silver.events": {"event_name": "if(pmod(hash(id), 5) = 0, 'add_to_cart', 'page_view')",
                       "is_bot": "pmod(hash(id, 1), 50) = 0"},
     "silver.interactions": {"kind": "element_at(array('email_sent', 'email_open', 'email_click', 'ticket'), "

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date
 from functools import reduce
 
 import numpy as np
@@ -12,10 +13,19 @@ from scipy.optimize import linear_sum_assignment
 from sklearn.cluster import KMeans
 from threadpoolctl import threadpool_limits
 
+from cdp_spark.config.models import Conf
 from cdp_spark.job import Job
-from ml.train import week_is_over
+from ml.measures import drawn
+from ml.stale import mark_stale
+from ml.train import training
+from ml.weekly import Made, digest, settled, week_is_over
 
+MODEL, METRIC, RULE = "segments", "explained", "fifths of spend_365d"
+CHAMPION_SCORES = False  # found anew for each week's rows, from the last week's on
 CLUSTERS = 5
+LEAST = 10 * CLUSTERS  # customers
+HELD_OUT = 5  # one of so many people is judged on
+DRAWS = 100
 BY = ("last_order_days", "orders_365d", "spend_365d", "order_value", "visit_days_90d")
 FIFTHS = ("recency", "frequency", "money")
 MOST = 20_000  # people that clusters are found among, a fixed sample
@@ -30,8 +40,13 @@ TIERS = (  # the first that holds; fifths of the customers, 5 the best
 )
 
 
+def names(conf: Conf) -> list[str]:
+    """What the registry calls this model."""
+    return [MODEL]
+
+
 def segment_due(job: Job, permitted: DataFrame | None = None) -> None:
-    """Write ml.segments and ml.clusters of the day where they are due."""
+    """Write ml.segments and ml.clusters of the day where they are due and clusters tell more than fifths of spend."""
     wanted = {*BY, "tenure_days"}
     if missing := sorted(wanted - set(job.conf.features)):
         job.log(f"segments are not made, as conf/features.yml lacks {', '.join(missing)}")
@@ -43,16 +58,58 @@ def segment_due(job: Job, permitted: DataFrame | None = None) -> None:
     people = people.where("last_order_days IS NOT NULL")
     if permitted is not None:
         people = people.join(permitted.select("person_id").distinct(), "person_id", "left_semi")
-    rows = local(people)
-    if len(rows) < 10 * CLUSTERS:
-        job.warn(f"no new segments: {len(rows)} customers, {10 * CLUSTERS} are needed")
+    made, centers = judged(local(people), before(job), job.as_of, job.conf.base.seed)
+    if settled(job, made) is None:
+        mark_stale(job, "ml.segments")
         return
-    centers = clustered(rows, before(job), job.conf.base.seed)
     found = tiers(people).join(nearest(people, centers), "person_id")
-    found = found.select("person_id", F.lit(job.as_of).alias("as_of"), *FIFTHS, "rfm_tier", "cluster")
+    found = found.withColumns({"as_of": F.lit(job.as_of), "stale": F.lit(False)})
     job.lake.write("ml.segments", found, on=job.as_of)
     told = [{"as_of": job.as_of, **row} for row in centers.to_dict("records")]
     job.lake.write("ml.clusters", job.spark.createDataFrame(told, job.lake.read("ml.clusters").schema), on=job.as_of)
+
+
+def judged(rows: pd.DataFrame, earlier: pd.DataFrame | None, as_of: date, seed: int) -> tuple[Made, pd.DataFrame]:
+    """Clusters of `rows` (`local`), found among four fifths of them and judged on the rest, or why there are none.
+
+    explained: the share of the features' variance that is between groups. As many groups by spend are the baseline.
+    """
+    held = np.arange(len(rows)) % HELD_OUT == 0
+    learned, other = rows[~held].reset_index(drop=True), rows[held]
+    counts = {"holdout_rows": int(held.sum()), "holdout_positives": 0, "holdout_on": as_of}
+    if len(rows) < LEAST:
+        reason = f"{len(rows)} customers, {LEAST} are needed"
+        return Made(training(as_of, MODEL, METRIC, None, None, None, reason, len(rows), 0) | counts), rows
+    centers = clustered(learned, earlier, seed)
+    ours = explained(other, _which(other, centers))
+    fifths = np.quantile(learned["spend_365d"], np.linspace(0, 1, CLUSTERS + 1)[1:-1])
+    least = explained(other, np.searchsorted(fifths, other["spend_365d"]))
+    again = drawn(len(other), DRAWS, seed)
+    spread = [
+        explained(some, _which(some, centers))
+        for some in (other.iloc[np.repeat(np.arange(len(other)), w)] for w in again)
+    ]
+    reason = (
+        None if ours > least else f"clusters explain {ours:.3f} of what differs, no more than {least:.3f} of {RULE}"
+    )
+    row = training(as_of, MODEL, METRIC, ours, least, RULE, reason, len(rows), 0) | counts
+    document = {"by": list(BY), "clusters": centers.to_dict("records")}
+    interval = [float(value) for value in np.quantile(spread, [0.025, 0.975])]
+    notes = [f"cluster {one['cluster']} ({one['share']:.0%}): {one['about']}" for one in document["clusters"]]
+    return Made(row | {"snapshot_id": digest(rows, document)}, document, BY, interval, notes=notes), centers
+
+
+def _which(rows: pd.DataFrame, centers: pd.DataFrame) -> np.ndarray:
+    """Number, from 0, of the center that is nearest to each row, as in `nearest`."""
+    scale = np.array(centers["spread"].iloc[0])
+    return (((rows.to_numpy()[:, None, :] - np.vstack(centers["center"])) / scale) ** 2).sum(axis=2).argmin(axis=1)
+
+
+def explained(rows: pd.DataFrame, group: np.ndarray) -> float:
+    """Share of the variance of standardised `rows` that lies between the groups."""
+    points = ((rows - rows.mean()) / rows.std(ddof=0).replace(0, 1.0)).reset_index(drop=True)
+    inside = (points - points.groupby(group).transform("mean")) ** 2
+    return float(1 - inside.to_numpy().sum() / max((points**2).to_numpy().sum(), 1e-12))
 
 
 def tiers(people: DataFrame) -> DataFrame:
@@ -83,8 +140,9 @@ def _fifth(value: Column, cuts: str) -> Column:
 
 
 def scaled(name: str) -> Column:
-    """A feature as clusters see it: its logarithm, as counts and sums are skewed; missing is 0."""
-    return F.log1p(F.greatest(F.coalesce(F.col(name), F.lit(0.0)), F.lit(0.0)))
+    """A feature as clusters see it: its logarithm, as counts and sums are skewed; missing or infinite is 0."""
+    value = F.when(F.col(name) < F.lit(float("inf")), F.col(name))
+    return F.log1p(F.greatest(F.coalesce(value, F.lit(0.0)), F.lit(0.0)))
 
 
 def local(people: DataFrame) -> pd.DataFrame:

@@ -8,18 +8,27 @@ from functools import reduce
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from cdp_spark.config.models import Conf
 from cdp_spark.gold.people import with_person
 from cdp_spark.job import Job
 from cdp_spark.silver.time import known_before
 from ml import recommend
-from ml.train import note, training, week_is_over
+from ml.stale import mark_stale
+from ml.train import training
+from ml.weekly import Made, digest, settled, week_is_over
 
-MODEL = "recommend"
+MODEL, METRIC = "recommend", "recall_at_10"
+CHAMPION_SCORES = False  # fitted anew for each week's rows
 TOP = 10
 HELD_OUT_DAYS = 30  # whose first basket of each person is what has to be found
 LEAST = 100  # such baskets
 MOST = 20_000  # of them that are looked at, a fixed sample of people
 RULES = {"own": "own most frequent items", "popular": "most popular items"}
+
+
+def names(conf: Conf) -> list[str]:
+    """What the registry calls this model."""
+    return [MODEL]
 
 
 def recommend_due(job: Job, permitted: DataFrame | None = None) -> None:
@@ -30,29 +39,44 @@ def recommend_due(job: Job, permitted: DataFrame | None = None) -> None:
     orders = with_person(job.lake.read("silver.orders"), job.lake.read("identity.members"))
     if permitted is not None:
         orders = orders.join(permitted.select("person_id").distinct(), "person_id", "left_semi")
-    lines, cut = lines_of(orders, job.as_of).persist(), job.as_of - timedelta(HELD_OUT_DAYS)
+    lines = lines_of(orders, job.as_of).persist()
+    made = chosen(lines, job.as_of, job.conf.base.seed)
+    if settled(job, made) is None:
+        mark_stale(job, "ml.recommendations")
+    else:
+        method = made.model["method"]
+        rows = best(lines, job.as_of, method, job.conf.base.seed)
+        told = {"as_of": F.lit(job.as_of), "method": F.lit(method), "stale": F.lit(False)}
+        written = job.lake.write("ml.recommendations", rows.withColumns(told), on=job.as_of)
+        job.log(f"{written.rows} items by {method}; recall at {TOP} of the last baskets: {_told(made.model['recall'])}")
+    lines.unpersist()
+
+
+def chosen(lines: DataFrame, as_of: date, seed: int) -> Made:
+    """The method that finds most of the last baskets, or why there is none."""
+    cut = as_of - timedelta(HELD_OUT_DAYS)
     basket = _sampled(recommend.next_basket(lines, cut)).persist()
     baskets = basket.select("person_id").distinct().count()
+    held = {"holdout_rows": baskets, "holdout_positives": baskets, "holdout_on": cut}
     if baskets < LEAST:
-        job.warn(f"{MODEL}: nothing new: {baskets} baskets of the last {HELD_OUT_DAYS} days, {LEAST} are needed")
-        return
-    found = {row["method"]: row for row in judged(lines, basket, cut, job.conf.base.seed)}
+        reason = f"{baskets} baskets of the last {HELD_OUT_DAYS} days, {LEAST} are needed"
+        return Made(training(as_of, MODEL, METRIC, None, None, None, reason, baskets, baskets) | held)
+    found = {row["method"]: row for row in judged(lines, basket, cut, seed)}
+    basket.unpersist()
     recall = {name: row["recall"] for name, row in found.items()}
     method, rule = max(("companions", "als"), key=recall.__getitem__), max(RULES, key=recall.__getitem__)
-    told = ", ".join(f"{name} {value:.3f}" for name, value in sorted(recall.items()))
-    reason = None if recall[method] > recall[rule] else f"no method beats the {RULES[rule]}: {told}"
-    figures = (recall[method], recall[rule], RULES[rule], reason, baskets, baskets)
-    row = training(job.as_of, MODEL, "recall_at_10", *figures)
-    held = {"holdout_rows": baskets, "holdout_positives": baskets, "holdout_on": cut}
-    note(job, [row | held])
-    if reason:
-        job.warn(f"{MODEL}: nothing new: {reason}")
-        return
-    rows = best(lines, job.as_of, method, job.conf.base.seed).withColumn("as_of", F.lit(job.as_of))
-    written = job.lake.write("ml.recommendations", rows.withColumn("method", F.lit(method)), on=job.as_of)
-    basket.unpersist()
-    lines.unpersist()
-    job.log(f"{written.rows} items by {method}; recall at {TOP} of the last baskets: {told}")
+    reason = None if recall[method] > recall[rule] else f"no method beats the {RULES[rule]}: {_told(recall)}"
+    row = training(as_of, MODEL, METRIC, recall[method], recall[rule], RULES[rule], reason, baskets, baskets)
+    rounded = {name: round(value, 9) for name, value in sorted(recall.items())}
+    document = {"method": method, "recall": rounded, "settings": recommend.settings()}
+    half = 1.96 * (found[method]["sd"] or 0.0) / baskets**0.5
+    notes = [f"recall of each: {_told(recall)}", "people are independent, so the interval is that of a mean"]
+    row |= held | {"snapshot_id": digest(document, as_of)}
+    return Made(row, document, interval=[recall[method] - half, recall[method] + half], notes=notes)
+
+
+def _told(recall: dict[str, float]) -> str:
+    return ", ".join(f"{name} {value:.3f}" for name, value in sorted(recall.items()))
 
 
 def lines_of(orders: DataFrame, as_of: date) -> DataFrame:

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import date, timedelta
 from functools import reduce
 
-import numpy as np
 import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from cdp_spark.audiences.measure import enrolled, outcomes
+from cdp_spark.config.models import Conf
 from cdp_spark.gold.people import with_person
 from cdp_spark.job import Job
 from ml.dataset import feature_names
@@ -18,18 +18,27 @@ from ml.encode import pipeline
 from ml.models import propensity
 from ml.predict import scored
 from ml.spec import ModelSpec
-from ml.train import note, training, week_is_over
-from ml.uplift import TREATED, learned
+from ml.stale import mark_stale
+from ml.train import training
+from ml.uplift import TREATED, Difference, learned
 from ml.validate import fit
+from ml.weekly import Made, digest, settled, week_is_over
 
 DAYS = 30  # after entering, in which an order counts
 LEAST = 100  # of both outcomes in the smaller arm
 MOST = 100_000  # people learned from, a fixed sample
+METRIC, RULE = "uplift_at_30", "likeliest buyers"
+CHAMPION_SCORES = False  # fitted anew for each week's rows
 SPEC = ModelSpec(name="uplift", eligible="true", horizon_days=DAYS)
 
 
+def names(conf: Conf) -> list[str]:
+    """What the registry calls these models: one for each audience that holds somebody out."""
+    return [f"{SPEC.name}_{name}" for name, one in sorted(conf.audiences.items()) if one.holdout]
+
+
 def effect_due(job: Job, permitted: DataFrame | None = None) -> None:
-    """Write ml.uplift of the day for each audience whose experiment tells whom it moves; why not is logged."""
+    """Write ml.uplift of the day for each audience whose experiment tells whom it moves; why not is told."""
     if not week_is_over(job, "ml.uplift"):
         job.log("effects are not due")
         return
@@ -37,23 +46,23 @@ def effect_due(job: Job, permitted: DataFrame | None = None) -> None:
     if not tested:
         job.log("no audience holds anybody out: there is no experiment to learn from")
         return
-    found, told = [], []
+    found, learned_from = [], feature_names(SPEC, job.conf.features)
     people = job.lake.read("gold.features").where(F.col("as_of") == F.lit(job.as_of))
     if permitted is not None:
         people = people.join(permitted.select("person_id").distinct(), "person_id", "left_semi")
     for name in tested:
         rows = experiment(job, name, permitted)
-        row, model = judged(rows, name, job)
-        if row is None:
+        if rows.empty:
+            job.log(f"uplift of {name}: nobody entered {DAYS} days ago; too early to tell")
             continue
-        told.append(row)
-        if row["reason"] is None:
-            found.append(moved(people, model, feature_names(SPEC, job.conf.features), name))
+        made = judged(rows, name, job.as_of, learned_from, job.conf.base.seed)
+        if settled(job, made) is None:
+            mark_stale(job, "ml.uplift", F.col("audience") == name)
         else:
-            job.warn(f"uplift of {name}: {row['reason']}")
-    note(job, told)
+            found.append(moved(people, Difference(made.model), learned_from, name))
     if found:
-        job.lake.write("ml.uplift", reduce(DataFrame.unionByName, found), on=job.as_of)
+        told = reduce(DataFrame.unionByName, found).withColumn("stale", F.lit(False))
+        job.lake.write("ml.uplift", told, on=job.as_of)
 
 
 def experiment(job: Job, audience: str, permitted: DataFrame | None) -> pd.DataFrame:
@@ -76,46 +85,39 @@ def experiment(job: Job, audience: str, permitted: DataFrame | None) -> pd.DataF
     return local
 
 
-def judged(rows: pd.DataFrame, audience: str, job: Job) -> tuple[dict | None, object]:
-    """(row of ml.trainings, the S-learner of all rows); (None, None) where it is too early to tell anything.
+def judged(rows: pd.DataFrame, audience: str, as_of: date, names: list[str], seed: int) -> Made:
+    """The S-learner of all rows of an experiment, or why there is none.
 
-    The S-learner must move more people at the top than the response ranker, and more than chance (p < .05).
+    It must move more people at the top than the response ranker, and more than chance (p < .05).
     """
-    if rows.empty:
-        job.log(f"uplift of {audience}: nobody entered {DAYS} days ago; too early to tell")
-        return None, None
     truth, treated = rows["label"].to_numpy(dtype=int), rows["treated"].to_numpy(dtype=bool)
+    model, counts = f"{SPEC.name}_{audience}", (len(rows), int(truth.sum()))
+    held = {"holdout_rows": counts[0], "holdout_positives": counts[1], "holdout_on": as_of - timedelta(DAYS)}
     fewest = min(int(((treated == arm) & (truth == value)).sum()) for arm in (True, False) for value in (0, 1))
     if fewest < LEAST:
-        job.log(f"uplift of {audience}: {fewest} people in the smallest arm and outcome; {LEAST} are needed")
-        return None, None
-    names, seed = feature_names(SPEC, job.conf.features), job.conf.base.seed
+        reason = f"{fewest} people in the smallest arm and outcome; {LEAST} are needed"
+        return Made(training(as_of, model, METRIC, None, None, None, reason, *counts) | held)
     kinds = dict.fromkeys(names, "number")
     found = learned(rows[names], kinds, truth, treated, lambda one: propensity.estimator(one), seed)["learners"]
     ours, rule = found["s_learner"], found["response"]
-    reason = None
-    if ours["uplift"] <= rule["uplift"]:
-        reason = f"the top 30 % move {ours['uplift']:.4f}, no more than {rule['uplift']:.4f} of the likeliest buyers"
-    elif ours["permutation_p"] >= 0.05:
-        reason = f"the top 30 % move {ours['uplift']:.4f}, which chance gives as well (p = {ours['permutation_p']:.2f})"
-    figures = (ours["uplift"], rule["uplift"], "likeliest buyers", reason, len(rows), int(truth.sum()))
-    row = training(job.as_of, f"uplift_{audience}", "uplift_at_30", *figures)
-    held = {"holdout_rows": len(rows), "holdout_positives": int(truth.sum()), "holdout_on": job.as_of - timedelta(DAYS)}
+    row = training(as_of, model, METRIC, ours["uplift"], rule["uplift"], RULE, _too_weak(ours, rule), *counts) | held
     with_arm = rows[names].assign(**{TREATED: treated.astype(float)})
-    model = fit(pipeline(with_arm, kinds | {TREATED: "number"}, propensity.estimator(seed), seed), with_arm, truth)
-    return row | held, Difference(model)
+    pipe = pipeline(with_arm, kinds | {TREATED: "number"}, propensity.estimator(seed), seed)
+    notes = [f"p of a ranking that knows nothing: {ours['permutation_p']:.3f}", f"an order within {DAYS} days counts"]
+    row |= {"snapshot_id": digest(rows, as_of)}
+    interval = [ours["low"], ours["high"]]
+    return Made(row, fit(pipe, with_arm, truth), list(with_arm.columns), interval, notes=notes)
 
 
-class Difference:
-    """What the treatment adds to the probability, by an S-learner: P(label | treated) - P(label | not)."""
-
-    def __init__(self, model):
-        self.model = model
-
-    def predict_proba(self, rows: pd.DataFrame) -> np.ndarray:
-        """Shape (n, 2): its second column is the difference, -1 to 1."""
-        with_it, without = (self.model.predict_proba(rows.assign(**{TREATED: v}))[:, 1] for v in (1.0, 0.0))
-        return np.column_stack([without - with_it, with_it - without])
+def _too_weak(ours: dict, rule: dict) -> str | None:
+    top = f"the top 30 % move {ours['uplift']:.4f}"
+    if ours["uplift"] <= rule["uplift"]:
+        return f"{top}, no more than {rule['uplift']:.4f} of the {RULE}"
+    return (
+        f"{top}, which chance gives as well (p = {ours['permutation_p']:.2f})"
+        if ours["permutation_p"] >= 0.05
+        else None
+    )
 
 
 def moved(people: DataFrame, model: object, names: list[str], audience: str) -> DataFrame:

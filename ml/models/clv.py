@@ -5,25 +5,36 @@ from __future__ import annotations
 from collections.abc import Iterator
 from datetime import date, timedelta
 
+import numpy as np
 import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from cdp_spark.config.models import Conf
 from cdp_spark.gold.people import with_person
 from cdp_spark.gold.sums import EXACT, exact_sum
 from cdp_spark.job import Job
 from cdp_spark.silver.time import known_before
 from ml.clv import BgNbd, ClvError, GammaGamma, alive, bg_nbd, expected_purchases, expected_value, gamma_gamma, judged
-from ml.keep import registry
-from ml.tracking import RegistryError
-from ml.train import note, training, week_is_over
+from ml.measures import drawn
+from ml.stale import mark_stale
+from ml.train import training
+from ml.weekly import Made, digest, settled, week_is_over
 
 MODEL = "clv"
+CHAMPION_SCORES = False  # fitted anew for each week's rows
+NAMES = ("x", "t_x", "T", "m")
+DRAWS = 200
 UNIT = 7.0  # days of one unit of time
 HORIZON_DAYS = 365
 HELD_OUT_DAYS = 90
 MOST = 20_000  # customers that parameters are fitted on, a fixed sample: more change the third digit
 OUT = "person_id string, p_alive double, expected_orders double, expected_value double, clv double"
+
+
+def names(conf: Conf) -> list[str]:
+    """What the registry calls this model."""
+    return [MODEL]
 
 
 def value_due(job: Job, permitted: DataFrame | None = None) -> None:
@@ -35,30 +46,21 @@ def value_due(job: Job, permitted: DataFrame | None = None) -> None:
     if permitted is not None:
         orders = orders.join(permitted.select("person_id").distinct(), "person_id", "left_semi")
     days = purchases(orders, job.as_of).persist()
-    try:
-        row, model, spend = fitted(days, job.as_of)
-    except ClvError as error:
-        job.warn(f"{MODEL}: no new values: {error}")
-        return
-    keep_parameters(job, row, model, spend)
-    note(job, [row])
-    if row["reason"]:
-        job.warn(f"{MODEL}: no new values: {row['reason']}")
-        return
-    found = predicted(customers(days, job.as_of), model, spend).withColumn("as_of", F.lit(job.as_of))
-    written = job.lake.write("ml.values", found, on=job.as_of)
+    made = fitted(days, job.as_of, job.conf.base.seed)
+    if settled(job, made) is None:
+        mark_stale(job, "ml.values")
+    else:
+        told = predicted(customers(days, job.as_of), *models_of(made.model))
+        told = told.withColumns({"as_of": F.lit(job.as_of), "stale": F.lit(False)})
+        written, row = job.lake.write("ml.values", told, on=job.as_of), made.row
+        job.log(f"{written.rows} customers; rmse {row['value']:.3f} ({row['baseline_rule']} {row['baseline']:.3f})")
     days.unpersist()
-    job.log(f"{written.rows} customers; rmse {row['value']:.3f} ({row['baseline_rule']} {row['baseline']:.3f})")
 
 
-def keep_parameters(job: Job, row: dict, model: BgNbd, spend: GammaGamma | None) -> None:
-    """The parameters as a document in MLflow; a registry that is away costs the record, not the values."""
-    parameters = {"bg_nbd": model._asdict(), "gamma_gamma": spend._asdict() if spend else None}
-    about = {"as_of": str(job.as_of), "rmse": str(row["value"]), "baseline": str(row["baseline"])}
-    try:
-        registry(job).log_document(MODEL, parameters, about)
-    except RegistryError as error:
-        job.warn(f"{MODEL}: its parameters are not kept: {error}")
+def models_of(parameters: dict) -> tuple[BgNbd, GammaGamma | None]:
+    """The two models from the document that is kept of them."""
+    spend = parameters["gamma_gamma"]
+    return BgNbd(**parameters["bg_nbd"]), GammaGamma(**spend) if spend else None
 
 
 def purchases(orders: DataFrame, as_of: date) -> DataFrame:
@@ -97,35 +99,56 @@ def local(found: DataFrame) -> pd.DataFrame:
     return found.toPandas().sort_values("person_id", ignore_index=True)
 
 
-def fitted(days: DataFrame, as_of: date) -> tuple[dict, BgNbd, GammaGamma | None]:
-    """(row of ml.trainings, the two models of all orders before `as_of`). Raises ClvError where there is too little.
+def fitted(days: DataFrame, as_of: date, seed: int) -> Made:
+    """The two models of all orders before `as_of` as parameters, or why there are none.
 
     Judged by the root mean squared error of the number of orders in the last HELD_OUT_DAYS, by parameters of before.
     """
     cut = as_of - timedelta(HELD_OUT_DAYS)
     later = days.where(F.col("day") >= F.lit(cut)).groupBy("person_id").agg(F.count("*").alias("later"))
     past = local(customers(days, cut).join(later, "person_id", "left"))
-    actual, t = past["later"].fillna(0).to_numpy(dtype=float), HELD_OUT_DAYS / UNIT
-    ours = judged(expected_purchases(bg_nbd(past), past, t), actual)["rmse"]
+    actual, now = past["later"].fillna(0).to_numpy(dtype=float), local(customers(days, as_of))
+    counts = (len(now), int((now["x"] > 0).sum()))
+    held = {"holdout_rows": len(past), "holdout_positives": int((actual > 0).sum()), "holdout_on": cut}
+    try:
+        ours = expected_purchases(bg_nbd(past), past, HELD_OUT_DAYS / UNIT)
+        model = bg_nbd(now)
+    except ClvError as error:
+        return Made(training(as_of, MODEL, "rmse", None, None, None, str(error), *counts) | held)
+    (rule, least), value = _rule(past, actual), judged(ours, actual)["rmse"]
+    reason = None if value < least else f"rmse {value:.3f} is no better than {least:.3f} of {rule!r}"
+    row = training(as_of, MODEL, "rmse", value, least, rule, reason, *counts) | held
+    spend = _spend(now)
+    parameters = {"bg_nbd": model._asdict(), "gamma_gamma": spend._asdict() if spend else None}
+    notes = [f"orders of the {HELD_OUT_DAYS} days from {cut}, forecast from before", "BG/NBD; Gamma-Gamma for values"]
+    snapshot = digest(now.drop(columns="person_id"), past.drop(columns="person_id"), as_of)
+    return Made(row | {"snapshot_id": snapshot}, parameters, NAMES, _interval(ours - actual, seed), notes=notes)
+
+
+def _rule(past: pd.DataFrame, actual: np.ndarray) -> tuple[str, float]:
+    """(name, rmse) of the best rule of thumb."""
+    t = HELD_OUT_DAYS / UNIT
     rate = past["x"] * t / past["T"].clip(lower=t)
     recent = (past["T"] - past["t_x"]) * UNIT < 56
     rules = {"nobody buys": rate * 0, "same rate": rate, "same rate if active": rate.where(recent, 0)}
     errors = {name: judged(one.to_numpy(), actual)["rmse"] for name, one in rules.items()}
-    rule = min(errors, key=lambda name: errors[name])
-    reason = None if ours < errors[rule] else f"rmse {ours:.3f} is no better than {errors[rule]:.3f} of {rule!r}"
-    now = local(customers(days, as_of))
-    model = bg_nbd(now)
+    rule = min(errors, key=errors.__getitem__)
+    return rule, errors[rule]
+
+
+def _interval(off: np.ndarray, seed: int) -> list[float]:
+    """95 % bootstrap interval of the root mean square of `off`."""
+    squares = drawn(off.size, DRAWS, seed) @ off**2 / max(off.size, 1)
+    return [float(value) for value in np.sqrt(np.quantile(squares, [0.025, 0.975]))]
+
+
+def _spend(now: pd.DataFrame) -> GammaGamma | None:
     try:
         spend = gamma_gamma(now)
         expected_value(spend, now)
     except ClvError:
-        spend = None
-    row = training(as_of, MODEL, "rmse", ours, errors[rule], rule, reason, len(now), int((now["x"] > 0).sum()))
-    return (
-        row | {"holdout_rows": len(past), "holdout_positives": int((actual > 0).sum()), "holdout_on": cut},
-        model,
-        spend,
-    )
+        return None
+    return spend
 
 
 def predicted(found: DataFrame, model: BgNbd, spend: GammaGamma | None) -> DataFrame:

@@ -4,27 +4,32 @@ from __future__ import annotations
 
 from datetime import date, timedelta
 from functools import reduce
+from typing import Any
 
 import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from sklearn.ensemble import HistGradientBoostingClassifier
 
+from cdp_spark.config.models import Conf
 from cdp_spark.gold.people import then, with_history
 from cdp_spark.gold.sums import exact_sum
 from cdp_spark.job import Job
 from cdp_spark.silver.time import known_before
 from ml import gates
-from ml.dataset import HELD_OUT, allowed, fold
-from ml.judge import LEAST
+from ml.dataset import HELD_OUT, allowed, with_fold
+from ml.judge import LEAST, against
 from ml.keep import registry
-from ml.measures import calibration, measured
+from ml.measures import measured
 from ml.predict import scored
+from ml.stale import mark_stale
 from ml.tracking import RegistryError
-from ml.train import note, training, week_is_over
-from ml.validate import chances, fit
+from ml.train import training
+from ml.validate import chances, details, fit
+from ml.weekly import Made, digest, settled, week_is_over
 
-MODEL = "interests"
+MODEL, METRIC = "interests", "average_precision"
+CHAMPION_SCORES = True  # a model that does not pass the gate leaves the work to the one before it
 MOST_CATEGORIES = 20  # by orders of the year
 GAP_DAYS, HORIZON_DAYS, STEP_DAYS, EARLIER = 1, 30, 30, 2
 ROWS = 200_000  # learned from, a fixed sample of people
@@ -42,8 +47,13 @@ KEYS = ["person_id", "category", "as_of"]
 RULES = ("own_orders", "own_last_days", "share", "popularity")  # one column alone: what must be beaten
 
 
+def names(conf: Conf) -> list[str]:
+    """What the registry calls this model."""
+    return [MODEL]
+
+
 def interest_due(job: Job, permitted: DataFrame | None = None) -> None:
-    """Write ml.interests of the day where they are due and the model beats the best single rule."""
+    """Write ml.interests of the day where they are due: by the new model if the gate opens, else by the champion."""
     if not week_is_over(job, "ml.interests"):
         job.log("interests are not due")
         return
@@ -54,33 +64,52 @@ def interest_due(job: Job, permitted: DataFrame | None = None) -> None:
     dates = [newest - timedelta(STEP_DAYS * n) for n in range(EARLIER + 1)]
     known = pairs(orders, events, [job.as_of, *dates])
     known = allowed(known, members, permitted).persist()
-    past = _sampled(with_labels(known.where(F.col("as_of") < F.lit(job.as_of)), orders, dates, job.as_of)).toPandas()
-    row, model = judged(past, newest, job.as_of, job.conf.base.seed)
-    note(job, [row | {"version": _kept(job, row, model)}])
-    if row["reason"]:
-        job.warn(f"{MODEL}: nothing new: {row['reason']}")
+    before = with_fold(known.where(F.col("as_of") < F.lit(job.as_of)), members)
+    past = _sampled(with_labels(before, orders, dates, job.as_of)).toPandas()
+    made, held = judged(past, newest, job.as_of, job.conf.base.seed)
+    version = settled(job, beside_champion(job, made, held))
+    version, model = (version, made.model) if version else champion(job)
+    if version is None:
+        mark_stale(job, "ml.interests")
     else:
         found = scored(known.where(F.col("as_of") == F.lit(job.as_of)), model, list(NAMES), KEYS)
+        found = found.withColumns({"version": F.lit(version), "stale": F.lit(False)})
         written = job.lake.write("ml.interests", found, on=job.as_of)
-        job.log(f"{written.rows} people and categories; average precision {row['value']:.3f} ({row['baseline']:.3f})")
+        job.log(f"{written.rows} people and categories by version {version}")
     known.unpersist()
 
 
-def _kept(job: Job, row: dict, model) -> str | None:
-    """The version in the registry; None where nothing was fitted, or where the registry is away."""
-    if model is None:
-        return None
-    measures = {name: row[name] for name in ("value", "baseline", "brier") if row[name] is not None}
-    about, models = {"as_of": str(job.as_of), "rows": row["rows"]}, registry(job)
+def beside_champion(job: Job, made: Made, held: pd.DataFrame) -> Made:
+    """`made`, with a reason where it may not follow the present champion, as in `judge.against`.
+
+    A champion that was fitted on these very rows, or that cannot be used, stops nobody.
+    """
+    if made.model is None or made.row["reason"]:
+        return made
+    version, theirs = champion(job)
     try:
-        version = models.log(MODEL, model, list(NAMES), about, measures)
-        if row["promoted"]:
-            models.passed(MODEL, version)
-            models.promote(MODEL, version)
-        return version
+        if theirs is None or version == registry(job).version_of(MODEL, made.row["snapshot_id"]):
+            return made
+    except RegistryError:
+        return made  # `settled` tells
+    rows, seed = held[list(NAMES)], job.conf.base.seed
+    reason = against(chances(theirs, rows), chances(made.model, rows), held, METRIC, seed)
+    return made._replace(row=made.row | {"reason": reason, "promoted": reason is None})
+
+
+def champion(job: Job) -> tuple[str | None, Any]:
+    """(version, classifier) of the champion; (None, None) where there is none, or, with a warning, none of use."""
+    models = registry(job)
+    try:
+        version = models.champion(MODEL)
+        fitted, learned_from = models.load(MODEL, version) if version else (None, list(NAMES))
     except RegistryError as error:
-        job.warn(f"{MODEL}: it is not kept: {error}")
-        return None
+        job.warn(f"{MODEL}: the champion cannot be used: {error}")
+        return None, None
+    if learned_from != list(NAMES):
+        job.warn(f"{MODEL}: the champion, version {version}, takes other columns than {', '.join(NAMES)}")
+        return None, None
+    return version, fitted
 
 
 def pairs(orders: DataFrame, events: DataFrame, dates: list[date]) -> DataFrame:
@@ -127,7 +156,7 @@ def _usual(orders: DataFrame, day: date) -> list[str]:
 
 
 def with_labels(known: DataFrame, orders: DataFrame, dates: list[date], as_of: date) -> DataFrame:
-    """`known` with label (1: a paid order in the category in the HORIZON_DAYS after the gap) and the person's fold."""
+    """`known` with label: 1 is a paid order in the category in the HORIZON_DAYS after the gap."""
     rows, day = orders.where(known_before(as_of)), F.to_date("event_time")
     parts = []
     for one in dates:
@@ -136,7 +165,7 @@ def with_labels(known: DataFrame, orders: DataFrame, dates: list[date], as_of: d
         parts.append(inside.select(then(one).alias("person_id"), "category", F.lit(one).alias("as_of")))
     bought = reduce(DataFrame.unionByName, parts).distinct().withColumn("label", F.lit(1))
     joined = known.join(bought, ["person_id", "category", "as_of"], "left")
-    return joined.withColumn("label", F.coalesce("label", F.lit(0))).withColumn("fold", fold())
+    return joined.withColumn("label", F.coalesce("label", F.lit(0)))
 
 
 def _sampled(rows: DataFrame) -> DataFrame:
@@ -154,10 +183,8 @@ def estimator(seed: int) -> HistGradientBoostingClassifier:
     )  # fmt: skip
 
 
-def judged(
-    past: pd.DataFrame, newest: date, as_of: date, seed: int
-) -> tuple[dict, HistGradientBoostingClassifier | None]:
-    """(row of ml.trainings, the model): learned from earlier dates and other people, judged on the newest date."""
+def judged(past: pd.DataFrame, newest: date, as_of: date, seed: int) -> tuple[Made, pd.DataFrame]:
+    """(what was learned from earlier dates and other people, rows of the newest date it was judged on)."""
     days = pd.to_datetime(past["as_of"])
     held = ((days == pd.Timestamp(newest)) & (past["fold"] == HELD_OUT)).to_numpy()
     learned = ((days < pd.Timestamp(newest)) & (past["fold"] != HELD_OUT)).to_numpy()
@@ -166,21 +193,30 @@ def judged(
     rows = (len(train), int(train["label"].sum()))
     if min(rows[1], counts["holdout_positives"]) < LEAST:
         reason = f"{rows[1]} and {counts['holdout_positives']} positives; {LEAST} are needed to learn and to be judged"
-        return training(as_of, MODEL, "average_precision", None, None, None, reason, *rows) | counts, None
-    names, truth = list(NAMES), test["label"].to_numpy(dtype=int)
-    model = fit(estimator(seed), train[names], train["label"].to_numpy(dtype=int))
-    found = measured(truth, chances(model, test[names]))
-    alone = {}
+        return Made(training(as_of, MODEL, METRIC, None, None, None, reason, *rows) | counts), test
+    truth = test["label"].to_numpy(dtype=int)
+    model = fit(estimator(seed), train[list(NAMES)], train["label"].to_numpy(dtype=int))
+    chance = chances(model, test[list(NAMES)])
+    found, told, (rule, least) = measured(truth, chance), details(truth, chance, seed), _rule(train, test)
+    off, value = told["calibration"]["in_the_large"], found["pr_auc"]
+    reason = None
+    if value <= least:
+        reason = f"average precision {value:.3f} does not beat {least:.3f} of {rule} alone"
+    elif abs(off) > 0.5:
+        reason = f"its probabilities are off by {off:+.2f} in log-odds"
+    row = training(as_of, MODEL, METRIC, value, least, rule, reason, *rows) | counts
+    row |= {"roc_auc": found["roc_auc"], METRIC: value, "brier": found["brier"]}
+    row |= {"snapshot_id": digest(past[["as_of", "fold", "label", *NAMES]])}
+    interval = told["intervals"].pop("pr_auc")
+    told["intervals"] = {METRIC: interval}
+    return Made(row, model, NAMES, interval, told), test
+
+
+def _rule(train: pd.DataFrame, test: pd.DataFrame) -> tuple[str, float]:
+    """(name, average precision) of the best column alone; which way it points is decided on the training rows."""
+    truth, alone = test["label"].to_numpy(dtype=int), {}
     for name in RULES:
         way = 1 if gates.auc(train["label"].to_numpy(dtype=float), gates.filled(train[name])) >= 0.5 else -1
         alone[name] = measured(truth, pd.Series(way * gates.filled(test[name])).rank(pct=True).to_numpy())["pr_auc"]
-    rule = max(RULES, key=lambda name: alone[name])
-    off = calibration(truth, chances(model, test[names]))["in_the_large"]
-    reason = None
-    if found["pr_auc"] <= alone[rule]:
-        reason = f"average precision {found['pr_auc']:.3f} does not beat {alone[rule]:.3f} of {rule} alone"
-    elif abs(off) > 0.5:
-        reason = f"its probabilities are off by {off:+.2f} in log-odds"
-    row = training(as_of, MODEL, "average_precision", found["pr_auc"], alone[rule], rule, reason, *rows)
-    row |= {"roc_auc": found["roc_auc"], "average_precision": found["pr_auc"], "brier": found["brier"]}
-    return row | counts, model
+    rule = max(RULES, key=alone.__getitem__)
+    return rule, alone[rule]

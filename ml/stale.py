@@ -1,0 +1,22 @@
+"""Which rows are older than they should be? The newest of a table that a later run could not make anew."""
+
+from __future__ import annotations
+
+from pyspark.sql import Column
+from pyspark.sql import functions as F
+
+from cdp_spark.job import Job
+
+
+def mark_stale(job: Job, table: str, theirs: Column | None = None) -> None:
+    """Mark the newest rows of a by_date table, or those of `theirs`, as stale.
+
+    They stay, under their own date, so that their age still tells.
+    """
+    theirs = F.lit(True) if theirs is None else theirs
+    known = job.lake.read(table).where(F.col("as_of") <= F.lit(job.as_of))
+    newest = known.where(theirs).agg(F.max("as_of").alias("day")).first()["day"]
+    if newest is None:
+        return
+    day = known.where(F.col("as_of") == F.lit(newest))
+    job.lake.write(table, day.withColumn("stale", F.coalesce("stale", F.lit(False)) | theirs), on=newest)
