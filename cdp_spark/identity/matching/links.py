@@ -15,7 +15,7 @@ from cdp_spark.identity.components import components_by
 from cdp_spark.identity.edges import node
 from cdp_spark.identity.matching.blocking import Rule, caps, proposals, sized
 from cdp_spark.identity.matching.cluster import kept
-from cdp_spark.identity.matching.comparisons import Comparison
+from cdp_spark.identity.matching.comparison import Comparison
 from cdp_spark.identity.matching.counted import Counted, Size, counted, holds, read, size_of
 from cdp_spark.identity.matching.score import least_own, mixture, prior_bits, scored, told, with_rarity
 from cdp_spark.identity.matching.weights import Weighted, tf_columns, weighted
