@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from datetime import UTC, date, datetime
 
 import pytest
@@ -256,6 +257,9 @@ def test_changed_rules_stop_at_the_thresholds_until_somebody_applies_them(spark,
     told = {row for row in ledger(place, "2026-01-03") if row[0] != "created"}
     assert told == {("split", lost, name, 4), ("reactivated", lost, None, 4)}
     assert place.run(4, lax)["4"] == name and last_run(place.lake("look"))["approval"].startswith("within the thres")
+    unasked = deployment(conf, identifiers={"email": {}, "phone": {"link": False}})
+    resolve.run(replace(place.job(5, unasked), accepted=True))  # as `--accept resolve` has it
+    assert place.people()["4"] != name and "accepted beyond" in last_run(place.lake("look"))["approval"]
 
 
 def test_unique_is_a_limit_of_one_for_ever():

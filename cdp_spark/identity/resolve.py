@@ -32,16 +32,18 @@ def resolve(job: Job) -> None:
         job.as_of,
         base_of(lake, job.conf),
     )
-    said = approval(job, word, found)
-    for name in WRITES:
-        lake.write(f"identity.{name}", getattr(found, name))
-    moment = F.lit(job.run_at.replace(tzinfo=None)).cast("timestamp")
-    told = found.changes.withColumn("recorded_at", moment).withColumn("run_id", F.lit(job.run_id))
-    lake.write("identity.changes", told, on=job.as_of)
-    lake.write("identity.runs", row_of_run(job, found, said, word.applied), on=job.as_of)
-    Storage(job.spark).delete(checkpoints)
-    tell(job, found)
-    found.release()
+    try:
+        said = approval(job, word, found)
+        for name in WRITES:
+            lake.write(f"identity.{name}", getattr(found, name))
+        moment = F.lit(job.run_at.replace(tzinfo=None)).cast("timestamp")
+        told = found.changes.withColumn("recorded_at", moment).withColumn("run_id", F.lit(job.run_id))
+        lake.write("identity.changes", told, on=job.as_of)
+        lake.write("identity.runs", row_of_run(job, found, said, word.applied), on=job.as_of)
+        tell(job, found)
+    finally:
+        found.release()
+        Storage(job.spark).delete(checkpoints)
 
 
 def tell(job: Job, found: Resolved) -> None:

@@ -1,4 +1,4 @@
-"""How alike are two records in each thing that they say? The comparisons that are there, and those that conf declares."""
+"""How alike are two records in each thing that they say? Comparisons that are there, and those that conf declares."""
 
 from __future__ import annotations
 
