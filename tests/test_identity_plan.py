@@ -15,7 +15,7 @@ from cdp_spark.config.source import Identity
 from cdp_spark.identity import cli
 from cdp_spark.identity.apply import apply
 from cdp_spark.identity.difference import audiences_changed, beyond, consent_conflicts, moves, people_changed
-from cdp_spark.identity.plan import BeyondError, PlanError, planned
+from cdp_spark.identity.plan import BeyondError, PlanError, name_of, planned, unfit
 from cdp_spark.identity.state import last_run, rules_hash
 from cdp_spark.job import Job
 from cdp_spark.lake import Lake
@@ -209,6 +209,29 @@ def test_other_rules_need_a_plan_and_so_does_their_undoing(spark, conf, tmp_path
     lost, name = ({first["3"], first["4"]} - {merged["3"]}).pop(), merged["3"]
     told = {(row.change, row.person_id, row.previous_person_id, row.effective_at.day) for row in ledger}
     assert told == {("merged", name, lost, 4), ("reactivated", lost, None, 5), ("split", lost, name, 5)}
+
+
+RUN = {"run_id": "run-1", "recorded_at": datetime(2026, 1, 2)}
+STANDS = {"beyond": [], "planned_after": name_of(RUN)}
+BEYOND, OLD = STANDS | {"beyond": ["2 of 3 people merged"]}, STANDS | {"planned_after": "run-0 2026-01-01T00:00:00"}
+WORD, OLD_WORD = {"approved": {"after": name_of(RUN)}}, {"approved": {"after": OLD["planned_after"]}}
+
+
+@pytest.mark.parametrize(
+    ("plan", "why"),
+    [
+        (None, "no plan stands"),
+        (STANDS, None),
+        (BEYOND, "beyond the thresholds"),
+        (OLD, "older than the people"),
+        (BEYOND | WORD, None),
+        (OLD | WORD, None),
+        (BEYOND | OLD_WORD, "beyond the thresholds"),  # a word is given for the next run, not for ever
+    ],
+)
+def test_a_plan_stands_for_one_run(plan, why):
+    found = unfit(plan, RUN)
+    assert found is None if why is None else why in found
 
 
 def ledger(place, since: str) -> set[tuple]:

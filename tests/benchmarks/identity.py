@@ -184,7 +184,8 @@ def whole(keys: int) -> list[str]:
     found = json.loads(next(line for line in reversed(log.read_text().splitlines()) if line.startswith("{")))
     print(
         f"resolve: {keys:,} keys, {2 * keys:,} edges, {gib:.1f} GiB; first {found['first_s']} s; with 1 % new keys: "
-        f"full {found['full_s']} s, incremental {found['incremental_s']} s, "
+        f"full {found['full_s']} s ({found['full_graph_s']} s of it from edges to parts), "
+        f"incremental {found['incremental_s']} s ({found['incremental_graph_s']} s), "
         f"{found['rows_into_components']:,} rows into components, {found['touched_rows']:,} touched",
         flush=True,
     )
