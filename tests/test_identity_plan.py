@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from datetime import UTC, date, datetime
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -12,7 +14,7 @@ from pyspark.sql import functions as F
 
 from cdp_spark.config.identity import Plan
 from cdp_spark.config.source import Identity
-from cdp_spark.identity import cli
+from cdp_spark.identity import cli, gate
 from cdp_spark.identity.apply import apply
 from cdp_spark.identity.difference import audiences_changed, beyond, consent_conflicts, moves, people_changed
 from cdp_spark.identity.plan import BeyondError, PlanError, name_of, planned, unfit
@@ -232,6 +234,40 @@ WORD, OLD_WORD = {"approved": {"after": name_of(RUN)}}, {"approved": {"after": O
 def test_a_plan_stands_for_one_run(plan, why):
     found = unfit(plan, RUN)
     assert found is None if why is None else why in found
+
+
+MERGES = {"people": {"before": 3, "merged": 1, "split": 0}, "largest": [2], "audiences": {}, "consent_conflicts": 0}
+SPOKEN = {"approved": {"after": name_of(RUN), "run_id": "mine", "author": "ann", "reason": "one phone"}}
+
+
+@pytest.mark.parametrize(
+    ("rules", "plan", "required", "accepted", "told"),
+    [
+        ("old", None, True, False, None),
+        ("new", STANDS, True, False, "as planned"),
+        ("new", BEYOND | SPOKEN, True, False, "by ann: one phone"),
+        ("old", BEYOND | SPOKEN, True, False, "by ann: one phone"),  # applied: the steward's rows changed, no rule did
+        ("new", None, True, False, PlanError("no plan stands for them: run `cdp identity plan`")),
+        ("new", None, False, False, PlanError("1 of 3 people merged (33.3%; max_merged_share 1.0%); nothing was")),
+        ("new", BEYOND, False, True, "accepted beyond the thresholds (1 of 3 people merged"),
+        ("new", None, True, True, "accepted beyond"),
+    ],
+)
+def test_changed_rules_are_committed_by_plan_word_or_threshold(monkeypatch, rules, plan, required, accepted, told):
+    known = {"last_run": RUN | {"rules_hash": "old"}, "read_plan": plan, "rules_hash": rules, "difference": MERGES}
+    for name, answer in (known | {"published": None}).items():
+        monkeypatch.setattr(gate, name, lambda *_, answer=answer: answer)
+    conf = SimpleNamespace(identity=Identity(plan=Plan(required=required)))
+    warned: list[str] = []
+    job = SimpleNamespace(lake=None, conf=conf, run_id="mine", accepted=accepted, run_at=None, warn=warned.append)
+    if isinstance(told, PlanError):
+        with pytest.raises(PlanError, match=re.escape(str(told))):
+            gate.approval(job, gate.word_for(job), None)
+        return
+    word = gate.word_for(job)
+    said = gate.approval(job, word, None)
+    assert said is told if told is None else said.startswith(told) and said in warned[0]
+    assert word.applied == ((plan or {}).get("approved") is not None)
 
 
 def ledger(place, since: str) -> set[tuple]:

@@ -235,4 +235,4 @@ def apply(conf_dir: str, env: str, root: str, force: bool, author: str, reason: 
     job = jobs.start(conf_dir, env, datetime.now(UTC).date(), lake=root, drops=root)
     if not job.lake.exists("identity.members"):
         raise click.ClickException(f"{root} has no identity.members: run the step `resolve` first")
-    finished(job, commit(job, author, reason, force=force))
+    finished(*commit(job, author, reason, force=force))
