@@ -14,7 +14,7 @@ from cdp_spark.storage import Storage
 
 
 def apply(job: Job, author: str = "", reason: str = "", *, force: bool = False) -> tuple[Job, list[dict]]:
-    """Run `match` and `resolve` by the rules of the job's deployment; the job on its day, and the account of both steps.
+    """Run `match` and `resolve` by the rules of the job's deployment; the job on its day, and both steps' account.
 
     The people hold from the day after the last run's on, so that the ledger tells what became of those before; a run
     of that day replaces them. Raises PlanError where no plan stands for the rules; a plan that is old or beyond its
