@@ -133,6 +133,7 @@ def test_no_value_stands_in_a_model(grown):
 
 def test_each_similarity_is_computed_once_a_pair(spark, grown):
     """In the plan that Spark runs: it must not write a similarity out in each of the levels that ask for it."""
+    spark.conf.set("spark.sql.debug.maxToStringFields", "1000")  # a plan is shown in full
     people, _ = register(31, 20, 0.8, 2)
     rows = records.prepared(customers(spark, people), {})
     compared = comparisons(records.filled({name for name in people if name in CUSTOMER.split()}, {}), {})
@@ -140,6 +141,7 @@ def test_each_similarity_is_computed_once_a_pair(spark, grown):
     pairs = spark.createDataFrame([("a", "b")], "a string, b string")
     found = scored(pairs, with_rarity(rows.localCheckpoint(), weights, counted.read(grown[0][1]["counted"])), weights)
     plan = found.select("total", "own")._jdf.queryExecution().optimizedPlan().toString()
+    spark.conf.unset("spark.sql.debug.maxToStringFields")
     wanted = sum(sql.count("levenshtein(") for sql in similarities_sql(weights).values())
     assert plan.count("levenshtein(") == wanted > 4
 
