@@ -21,7 +21,7 @@ from cdp_spark.config.load import ConfError
 from cdp_spark.cost import Meter
 from cdp_spark.failures import failure
 from cdp_spark.governance import gates
-from cdp_spark.job import Job
+from cdp_spark.job import Job, PlaceError
 from cdp_spark.lock import RunError, lock
 from cdp_spark.marks import begin, finish, marks, of_run
 from cdp_spark.pipeline import UPKEEP, Step, between, upstream
@@ -111,8 +111,9 @@ def _run_one(job: Job, step: Step) -> float:
         return jobs.timed(run, job)
     except Exception as error:
         if type(error).__module__.split(".")[0] in OURS:
-            code = 2 if isinstance(error, ConfError) else getattr(error, "exit_code", 3)
-            said = "gate closed:" if code == 5 else "failed:"
+            closed = getattr(error, "exit_code", 3) == 5  # before the step wrote anything
+            code = 5 if closed else 2 if isinstance(error, ConfError | PlaceError) else 3
+            said = "gate closed:" if closed else "failed:"
             raise RunError(f"step {step.name} {said} {error}", code) from error
         raise RunError(failure(step.name, error), 3) from error
 
