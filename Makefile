@@ -87,8 +87,8 @@ real-ml: $(STAMP) ## models on real tables in ../shared/data, where they are the
 real-identity: setup ## people found in the data sets of ../shared/data/identity, by its evaluator (NAMES="febrl3 cora")
 	$(BIN)/python -W ignore -m tests.real.identity $(NAMES)
 
-bench-identity: setup ## components against plain GraphFrames, ratios in one run (EDGES="1000000 4000000")
-	$(BIN)/python -m tests.benchmarks.identity --edges $(or $(EDGES),1000000 4000000)
+bench-identity: setup ## components against plain GraphFrames, then a whole resolve: ratios in one run (EDGES="1000000 4000000" KEYS=5000000)
+	$(BIN)/python -m tests.benchmarks.identity --edges $(or $(EDGES),1000000 4000000) --keys $(or $(KEYS),5000000)
 
 bench-identity-match: setup ## our scoring of candidate pairs beside Splink's on Spark, ratio in one run
 	$(BIN)/python -m tests.benchmarks.matching

@@ -42,6 +42,7 @@ class Job:
     exports: str
     warnings: list[str] = field(default_factory=list)
     only: tuple[str, ...] | None = None  # the sources to land anew; None: all
+    accepted: bool = False  # somebody looks, or has looked, at what changed rules do to people
 
     @property
     def as_of(self) -> date:

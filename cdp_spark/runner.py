@@ -70,7 +70,7 @@ def _in_order(job: Job, steps: list[Step], accept: tuple[str, ...]) -> list[dict
         if stopped & set(upstream(step)):
             stopped.add(step.name)
             continue
-        here = job.step(step.name)
+        here = replace(job.step(step.name), accepted=job.accepted or step.name in accept)
         here.log(f"[{number}/{len(steps)}] {step.about}")
         try:
             account, why = _marked(here, step, accept)
@@ -135,8 +135,10 @@ def _run_one(job: Job, step: Step) -> float:
         return jobs.timed(run, job)
     except Exception as error:
         if type(error).__module__.split(".")[0] in OURS:
-            code = 2 if isinstance(error, ConfError | PlaceError) else 3
-            raise RunError(f"step {step.name} failed: {error}", code) from error
+            closed = getattr(error, "exit_code", 3) == 5  # before the step wrote anything
+            code = 5 if closed else 2 if isinstance(error, ConfError | PlaceError) else 3
+            said = "gate closed:" if closed else "failed:"
+            raise RunError(f"step {step.name} {said} {error}", code) from error
         raise RunError(failure(step.name, error), 3) from error
 
 
@@ -170,7 +172,9 @@ def refuse_rewind(job: Job, last: date) -> None:
 
     The step `resolve` would leave the people of `last` as today's and forget what came after, but for its ledger.
     """
-    row = job.lake.read("identity.runs").agg(F.max("as_of").alias("day")).first()
+    # a run of `cdp identity apply` brings no records of its day: that day, and the one before, may still be run
+    rows = job.lake.read("identity.runs").where("NOT coalesce(applied, false)")
+    row = rows.agg(F.max("as_of").alias("day")).first()
     newest = row["day"] and row["day"] - timedelta(days=1)  # as_of is the midnight that ends a day
     if newest and last < newest:
         raise RunError(

@@ -1,14 +1,11 @@
 """Link records that share identifiers and give each person a lasting id."""
 
-from cdp_spark.identity.plan import refuse_unplanned
 from cdp_spark.identity.resolve import resolve
 from cdp_spark.job import Job
 from cdp_spark.runner import main
 
 
 def run(job: Job) -> None:
-    if changed := refuse_unplanned(job.lake, job.conf):
-        job.warn(changed)
     resolve(job)
 
 

@@ -65,6 +65,6 @@ def environment(**more: str) -> dict[str, str]:
 def resolved_as_it_stands(lake: Lake, as_of: date) -> None:
     """The row that the step `resolve` leaves last: identity's tables as they stand are those of a complete run."""
     versions = {f"identity.{name}": lake.version(f"identity.{name}") for name in PINNED}
-    row = (as_of, lake.run_id, PUNCTUAL.replace(tzinfo=None), "rules", versions, {"incremental": 0})
+    row = (as_of, lake.run_id, PUNCTUAL.replace(tzinfo=None), "rules", versions, {"incremental": 0}, None, None)
     frame = lake.spark.createDataFrame([row], lake.read("identity.runs").schema)
     lake.write("identity.runs", frame, on=as_of)

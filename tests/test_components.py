@@ -10,8 +10,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from pyspark.sql import functions as F
 
+from cdp_spark.config.source import Identity
 from cdp_spark.identity import components as module
 from cdp_spark.identity.components import ComponentsError, components
+from cdp_spark.identity.households import SHARED, groups
+from cdp_spark.identity.matching.links import grouped_keys
 from tests.conftest import ROOT
 from tests.reference import union_find
 
@@ -123,6 +126,24 @@ def test_auto_tells_which_engine_it_took(spark, limit, told):
     said: list[str] = []
     components(edges, local_max_edges=limit, log=said.append)
     assert told in said[0]
+
+
+def test_households_and_matching_take_the_engine_that_conf_names(spark, monkeypatch):
+    took, real = [], module.components
+
+    def noted(*frames, **how):
+        took.append((how["engine"], how["local_max_edges"]))
+        return real(*frames, **how)
+
+    monkeypatch.setattr(module, "components", noted)
+    rules = Identity(engine="graphframes", local_max_edges=7)
+    pairs = spark.createDataFrame([("s|1", "s|2"), ("s|2", "s|3")], "a string, b string")
+    assert {row.n for row in grouped_keys(pairs, rules).collect()} == {3}
+    home = Identity.model_validate({"households": {"rules": {"device": {"namespace": "device_id"}}}, "engine": "scipy",
+                                    "identifiers": {"device_id": {}}})  # fmt: skip
+    two = [("p1", 0, "device", "tablet"), ("p2", 0, "device", "tablet")]
+    assert len({row.part for row in groups(spark.createDataFrame(two, SHARED), home).collect()}) == 1
+    assert took == [("graphframes", 7), ("scipy", 5_000_000)]
 
 
 @pytest.mark.real

@@ -16,7 +16,7 @@ from cdp_spark.identity import cli, tree
 from cdp_spark.identity.ask import AskError, explained
 from cdp_spark.identity.explain import evidence, person_links, tree_and_bridges
 from cdp_spark.identity.health import health
-from cdp_spark.identity.page import page
+from cdp_spark.identity.page import PLOTS, page
 from cdp_spark.identity.past import UnknownIdError
 from tests.lakes import resolved_as_it_stands
 from tests.tables import table
@@ -155,7 +155,8 @@ def test_health_counts_what_a_hand_counts(filled, monkeypatch, tmp_path):
     file = tmp_path / "health.html"
     told = CliRunner().invoke(cli.identity, ["health", "--lake", "x", "--html", str(file)])
     assert told.exit_code == 0 and "consolidation_rate" in told.output
-    assert file.read_text().count("<svg") == 8 and "http-equiv" not in file.read_text()
+    assert file.read_text().count("<svg") == len(PLOTS) and "http-equiv" not in file.read_text()
+    assert {metric for metric, _ in rows} <= {metric for _, metrics in PLOTS for metric in metrics}
 
 
 def test_a_match_is_a_link_and_one_to_another_person_is_none(spark):
@@ -213,6 +214,9 @@ def test_a_value_on_unusually_many_records_is_told_by_its_hash(spark):
 
 
 def test_the_page_holds_many_runs():
-    rows = pd.DataFrame([(date(2026, 1, d), "people", "total", "all", float(d)) for d in (1, 2)],
+    told = [("people", "total", "all"), ("hubs", "namespace", "email"), ("singletons", "source", "crm")]
+    rows = pd.DataFrame([(date(2026, 1, d), *one, float(d)) for d in (1, 2) for one in told],
                         columns=["as_of", "metric", "dimension", "member", "value"])  # fmt: skip
     assert "As of 2026-01-02" in page(rows) and "<script" not in page(rows)
+    legends = page(rows).split("<h2>")[0]
+    assert "crm" in legends and "email" in legends  # drawn, not only listed

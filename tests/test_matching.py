@@ -12,12 +12,14 @@ import pytest
 
 from cdp_spark.config.load import ConfError, load
 from cdp_spark.config.matching import Matching
+from cdp_spark.config.source import Identity
 from cdp_spark.identity.incremental import Base
 from cdp_spark.identity.matching import blocking, counted, records
 from cdp_spark.identity.matching.comparisons import comparisons
 from cdp_spark.identity.matching.links import Plan, matched
-from cdp_spark.identity.matching.score import least_own, mixture
+from cdp_spark.identity.matching.score import least_own, mixture, scored, with_rarity
 from cdp_spark.identity.matching.train import trained
+from cdp_spark.identity.matching.weights import similarities_sql, weighted
 from tests.conftest import ROOT
 from tests.people import CONTACTS, register, survey
 from tests.test_identity_people import ONE, RULES, TWO
@@ -43,7 +45,8 @@ def found_in(spark, people: pd.DataFrame, distinct: tuple[str, ...] = (), **sett
     rows = records.prepared(customers(spark, people), {}).localCheckpoint()
     plan = Plan(comparisons(columns, {}), blocking.rules(columns, {}), "model")
     fitted = trained(rows.drop("event_time").toPandas(), plan.compared, seed=1, max_pairs=2e5)
-    return matched(rows, plan, new_model(fitted), Matching(enabled=True, **settings), distinct)
+    rules = Identity(matching=Matching(enabled=True, **settings), distinct_sources=distinct)
+    return matched(rows, plan, new_model(fitted), rules)
 
 
 def new_model(fitted: dict) -> dict:
@@ -107,18 +110,18 @@ def grown(spark):
     for file in files:
         rows = records.prepared(customers(spark, file), {}).localCheckpoint()
         model = model or new_model(trained(rows.drop("event_time").toPandas(), plan.compared, seed=1, max_pairs=2e5))
-        one = matched(rows, plan, model, Matching(enabled=True), ())
+        one = matched(rows, plan, model, Identity(matching=Matching(enabled=True)))
         model |= {"partners": one.partners, "relatives": one.relatives, "counted": counted.written(one.counted)}
         found.append((one.links.localCheckpoint(), dict(model)))
     return found
 
 
 def test_a_new_record_changes_no_score_of_others_until_the_file_has_doubled(grown):
-    scored = [{(row.a, row.b): row.score for row in links.collect()} for links, _ in grown]
-    assert len(scored[0]) > 20
-    assert {pair: score for pair, score in scored[1].items() if "new|1" not in pair} == scored[0]
+    found = [{(row.a, row.b): row.score for row in links.collect()} for links, _ in grown]
+    assert len(found[0]) > 20
+    assert {pair: score for pair, score in found[1].items() if "new|1" not in pair} == found[0]
     assert grown[1][1] == grown[0][1]
-    assert grown[2][1]["counted"] != grown[1][1]["counted"] and scored[2].items() & scored[0].items() == set()
+    assert grown[2][1]["counted"] != grown[1][1]["counted"] and found[2].items() & found[0].items() == set()
 
 
 def test_no_value_stands_in_a_model(grown):
@@ -126,6 +129,21 @@ def test_no_value_stands_in_a_model(grown):
     told = grown[0][1]["counted"].lower()
     assert json.loads(told)["shares"]["family"]  # common ones are there, by their hashes
     assert not [name for name in people["last_name"].dropna() if name.lower() in told]
+
+
+def test_each_similarity_is_computed_once_a_pair(spark, grown):
+    """In the plan that Spark runs: it must not write a similarity out in each of the levels that ask for it."""
+    spark.conf.set("spark.sql.debug.maxToStringFields", "1000")  # a plan is shown in full
+    people, _ = register(31, 20, 0.8, 2)
+    rows = records.prepared(customers(spark, people), {})
+    compared = comparisons(records.filled({name for name in people if name in CUSTOMER.split()}, {}), {})
+    weights = weighted(json.loads(grown[0][1]["settings"]), compared)
+    pairs = spark.createDataFrame([("a", "b")], "a string, b string")
+    found = scored(pairs, with_rarity(rows.localCheckpoint(), weights, counted.read(grown[0][1]["counted"])), weights)
+    plan = found.select("total", "own")._jdf.queryExecution().optimizedPlan().toString()
+    spark.conf.unset("spark.sql.debug.maxToStringFields")
+    wanted = sum(sql.count("levenshtein(") for sql in similarities_sql(weights).values())
+    assert 4 < plan.count("levenshtein(") <= wanted
 
 
 def test_a_new_record_leaves_a_run_with_matching_incremental(spark, grown):

@@ -150,7 +150,7 @@ class Identity(Strict):
     exact_max_links: int = Field(500_000, ge=1, description="a component that breaks a limit is cut exactly up to here")
     incremental: Literal["auto", "always", "never"] = "auto"
     engine: Literal["auto", "graphframes", "scipy"] = "auto"
-    local_max_edges: int = Field(2_000_000, ge=0)
+    local_max_edges: int = Field(5_000_000, ge=0, description="edges that SciPy takes on the driver, 100 bytes each")
     plan: Plan = Plan()
 
     @model_validator(mode="before")

@@ -49,6 +49,7 @@ def evaluate(root: str, truth: str, conf_dir: str | None, env: str, as_json: boo
 @click.pass_context
 def run_files(ctx, conf_dir, drops, lake, env, text, truth) -> None:
     """Find out who is who in a folder of files: land, standardise, match, resolve. Nothing else is needed."""
+    from dataclasses import replace
     from datetime import UTC, datetime
     from pathlib import Path
 
@@ -67,6 +68,8 @@ def run_files(ctx, conf_dir, drops, lake, env, text, truth) -> None:
     job = jobs.start(conf_dir, env, when, lake=lake, drops=drops)
     refuse_future(job, when)
     refuse_rewind(job, when)
+    # whoever types this looks at what it tells; steps of a schedule stop where changed rules change too much
+    job = replace(job, accepted=not job.conf.identity.plan.required)
     finished(job, run_steps(job, between("ingest", "resolve")))
     if truth:
         ctx.invoke(evaluate, root=lake, truth=truth, conf_dir=conf_dir, env=env, as_json=False)
@@ -212,3 +215,24 @@ def plan(conf_dir: str, env: str, root: str, out: str | None) -> None:
     click.echo(json.dumps(found, indent=1))
     if found["beyond"]:
         raise plans.BeyondError("beyond the thresholds of `plan:` in identity.yml: " + "; ".join(found["beyond"]))
+
+
+@identity.command()
+@click.option("--conf", "conf_dir", required=True, help="the deployment with the new rules, as it was planned")
+@click.option("--env", default="local", show_default=True, help="a name in conf/env")
+@click.option("--lake", "root", required=True, help="root of the tables")
+@click.option("--force", is_flag=True, help="commit a plan that is old or beyond its thresholds; needs the next two")
+@click.option("--author", default="", help="who speaks for it; kept in identity.runs")
+@click.option("--reason", default="", help="and why")
+def apply(conf_dir: str, env: str, root: str, force: bool, author: str, reason: str) -> None:
+    """Commit what `cdp identity plan` told of the rules of --conf; exit code 5: the plan is old or goes too far."""
+    from datetime import UTC, datetime
+
+    from cdp_spark import job as jobs
+    from cdp_spark.identity.apply import apply as commit
+    from cdp_spark.runner import finished
+
+    job = jobs.start(conf_dir, env, datetime.now(UTC).date(), lake=root, drops=root)
+    if not job.lake.exists("identity.members"):
+        raise click.ClickException(f"{root} has no identity.members: run the step `resolve` first")
+    finished(*commit(job, author, reason, force=force))

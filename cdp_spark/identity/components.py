@@ -13,9 +13,12 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql.window import Window
 
+from cdp_spark.config.source import Identity
+
 LABELS = "node bigint, component bigint"
 ROUNDS = 6  # of contraction before GraphFrames: what is left are long chains, which it solves in logarithmic steps
 SHRINKS = 0.7  # a round that leaves more of the links than this is not worth a pass over them
+LOCAL_MAX_EDGES = Identity.model_fields["local_max_edges"].default
 VERIFY_MAX_EDGES = 1_000_000  # up to so many links GraphFrames' partition is compared with SciPy's in every run
 
 
@@ -28,7 +31,7 @@ def components(
     links: DataFrame | None = None,
     *,
     engine: str = "auto",
-    local_max_edges: int = 5_000_000,
+    local_max_edges: int = LOCAL_MAX_EDGES,
     log: Callable[[str], None] = lambda text: None,
 ) -> DataFrame:
     """(node, component) of every key, persisted; component is the smallest node of the keys that hang together.
@@ -57,6 +60,11 @@ def components(
     whole = _materialised(whole)
     ties.unpersist()
     return whole
+
+
+def components_by(rules: Identity, edges: DataFrame) -> DataFrame:
+    """`components` by the engine and up to the size that conf/identity.yml names."""
+    return components(edges, engine=rules.engine, local_max_edges=rules.local_max_edges)
 
 
 def contracted(edges: DataFrame) -> DataFrame:

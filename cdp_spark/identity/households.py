@@ -11,7 +11,7 @@ from pyspark.sql.window import Window
 
 from cdp_spark.config.households import HouseholdRule
 from cdp_spark.config.source import Identity
-from cdp_spark.identity.components import components
+from cdp_spark.identity.components import components_by
 from cdp_spark.silver.normalise import composed
 
 SHARED = "person_id string, rank int, rule string, value string"
@@ -61,17 +61,17 @@ def _values(profiles: DataFrame, rule: HouseholdRule, identity: Identity) -> Dat
     return held.where(~blocked)
 
 
-def groups(shared: DataFrame, rules: int, max_people: int) -> DataFrame:
+def groups(shared: DataFrame, identity: Identity) -> DataFrame:
     """(person_id, rule, part) of everybody who shares a value: rule is the strongest, part numbers the household.
 
     People who hang together over any values are one household. One larger than `max_people` falls apart: its weakest
     rule is left out, again and again; what one rule alone keeps too large is none.
     """
     rest, done = shared, []
-    for rank in reversed(range(rules)):
+    for rank in reversed(range(len(identity.households.rules))):
         rest = rest.where(F.col("rank") <= rank)
-        named = _named_parts(rest)
-        fits = F.count(F.lit(1)).over(Window.partitionBy("part")) <= max_people
+        named = _named_parts(rest, identity)
+        fits = F.count(F.lit(1)).over(Window.partitionBy("part")) <= identity.households.max_people
         named = named.withColumn("fits", fits).localCheckpoint()
         done.append(named.where("fits").drop("fits"))
         rest = rest.join(named.where("NOT fits").select("person_id"), "person_id", "left_semi")
@@ -80,9 +80,9 @@ def groups(shared: DataFrame, rules: int, max_people: int) -> DataFrame:
     return reduce(DataFrame.unionByName, done)
 
 
-def _named_parts(shared: DataFrame) -> DataFrame:
+def _named_parts(shared: DataFrame, identity: Identity) -> DataFrame:
     person, value = F.xxhash64(F.lit("p"), "person_id"), F.xxhash64(F.lit("v"), "rule", "value")
-    found = components(shared.select(person.alias("src"), value.alias("dst")))
+    found = components_by(identity, shared.select(person.alias("src"), value.alias("dst")))
     people = shared.groupBy("person_id").agg(F.min_by("rule", "rank").alias("rule"))
     rows = people.withColumn("node", person).join(found, "node")
     rows = rows.select("person_id", "rule", F.col("component").alias("part")).localCheckpoint()
@@ -132,7 +132,7 @@ def households(
 ) -> DataFrame:
     """The table identity.households after the run of `as_of`; `before` as it stood, `members` with their validity."""
     shared = shared_values(profiles, identity).localCheckpoint()
-    found = groups(shared, len(identity.households.rules), identity.households.max_people)
+    found = groups(shared, identity)
     current = members.where("valid_to IS NULL").select("subject_key", "person_id")
     ages = identifiers.join(current, "subject_key").groupBy("person_id").agg(F.min("landing").alias("landing"))
     before = before.localCheckpoint()

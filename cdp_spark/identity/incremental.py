@@ -9,7 +9,7 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from cdp_spark.config.source import Identity
-from cdp_spark.identity.components import components
+from cdp_spark.identity.components import components_by
 from cdp_spark.identity.edges import Guarded, bipartite
 from cdp_spark.identity.limits import CUT_CODES, persons_parts
 
@@ -100,7 +100,7 @@ def _partly(good: Guarded, reach: DataFrame, nodes: DataFrame, rules: Identity, 
 
 def _computed(good: Guarded, nodes: DataFrame, rules: Identity) -> Parted:
     links = bipartite(good.edges)
-    labels = components(links, engine=rules.engine, local_max_edges=rules.local_max_edges)
+    labels = components_by(rules, links)
     raw = nodes.join(labels, "node", "left").withColumn("component", F.coalesce("component", "node")).localCheckpoint()
     labels.unpersist()
     parts, refused = persons_parts(good, raw.select("subject_key", "component"), rules)

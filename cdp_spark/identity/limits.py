@@ -10,7 +10,7 @@ from pyspark.sql import functions as F
 from pyspark.sql.window import Window
 
 from cdp_spark.config.source import Identity
-from cdp_spark.identity.components import components
+from cdp_spark.identity.components import components_by
 from cdp_spark.identity.cut import CANNOT, SOURCE, cut
 from cdp_spark.identity.edges import Guarded, bipartite, node
 
@@ -127,7 +127,7 @@ def _weakest_out(guarded: Guarded, large: DataFrame, rules: Identity) -> tuple[D
         "subject_key", "namespace", "value", F.lit("component_too_large").alias("code"),
         F.lit("weakest_out: the weakest links of a component too large to cut").alias("detail"),
     )  # fmt: skip
-    labels = components(bipartite(strong), engine=rules.engine, local_max_edges=rules.local_max_edges)
+    labels = components_by(rules, bipartite(strong))
     keys = large.select("subject_key").withColumn("node", node("k", F.col("subject_key")))
     again = keys.join(labels, "node", "left").select("subject_key", F.coalesce("component", "node").alias("component"))
     parts, refused = persons_parts(guarded._replace(edges=strong), again.localCheckpoint(), rules)

@@ -11,12 +11,16 @@ PLOTS = (
     ("People and records", ("people", "records")),
     ("Consolidation rate", ("consolidation_rate",)),
     ("Records a person", ("person_size",)),
+    ("Records that stay alone, a source", ("singletons",)),
     ("Changes a run", ("changes",)),
     ("Share of records whose person changed", ("id_churn",)),
     ("Coverage: share of people with a value", ("coverage",)),
     ("Refused links", ("refused_links",)),
+    ("Hubs: values that link nobody", ("hubs",)),
     ("Bridges", ("bridges",)),
+    ("Values to look at, by their hash: records", ("suspect_value",)),
 )
+LEGEND_MOST = 16  # more lines than that: the table below names them
 STYLE = (
     "body{font:15px sans-serif;margin:2em auto;max-width:60em}td,th{padding:.2em .8em;text-align:left}svg{width:48%}"
 )
@@ -48,7 +52,7 @@ def _plot(title: str, rows: pd.DataFrame) -> str:
         axes.set_title(title, loc="left", fontsize=11)
         axes.tick_params(labelsize=8)
         axes.tick_params(axis="x", rotation=30)
-        if len(rows):
+        if 0 < len(axes.lines) <= LEGEND_MOST:
             axes.legend(fontsize=7, frameon=False)
         out = io.StringIO()
         figure.savefig(out, format="svg", metadata={"Date": None})

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from datetime import date
 
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
+from cdp_spark.config.identity import Link
 from cdp_spark.config.source import Identity
 
 MATCHES = "subject_key_a string, subject_key_b string, score double, rule string"
@@ -66,3 +67,9 @@ def _both_known(pairs: DataFrame, keys: DataFrame) -> DataFrame:
     two = keys.select(F.col("subject_key").alias("other_key"), F.lit(True).alias("b"))
     found = pairs.join(one, "subject_key", "left").join(two, "other_key", "left")
     return found.withColumn("known", F.col("a").isNotNull() & F.col("b").isNotNull()).drop("a", "b")
+
+
+def links_frame(spark: SparkSession, links: tuple[Link, ...]) -> DataFrame:
+    """A steward's rows (conf/links.csv) as `pairs.LINKS`."""
+    rows = [(one.kind, one.left, one.right, one.author, one.reason, one.expires) for one in links]
+    return spark.createDataFrame(rows, LINKS)

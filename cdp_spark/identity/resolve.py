@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
-from cdp_spark.config.identity import Link
-from cdp_spark.identity.pairs import LINKS
+from cdp_spark.identity.gate import approval, word_for
+from cdp_spark.identity.pairs import links_frame
 from cdp_spark.identity.people import Resolved, resolved
 from cdp_spark.identity.state import base_of, row_of_run
 from cdp_spark.job import Job
@@ -16,8 +15,11 @@ WRITES = ("edges", "components", "violations", "anchors", "members")
 
 
 def resolve(job: Job) -> None:
-    """Write identity.* for the job's date; identity.runs last: without its row the tables before it do not count."""
-    lake = job.lake
+    """Write identity.* for the job's date; identity.runs last: without its row the tables before it do not count.
+
+    Raises PlanError, before anything is written, where changed rules change more than `plan:` allows.
+    """
+    lake, word = job.lake, word_for(job)
     checkpoints = f"{lake.root}/_cdp/checkpoints"
     job.spark.sparkContext.setCheckpointDir(checkpoints)
     found = resolved(
@@ -30,21 +32,18 @@ def resolve(job: Job) -> None:
         job.as_of,
         base_of(lake, job.conf),
     )
-    for name in WRITES:
-        lake.write(f"identity.{name}", getattr(found, name))
-    moment = F.lit(job.run_at.replace(tzinfo=None)).cast("timestamp")
-    told = found.changes.withColumn("recorded_at", moment).withColumn("run_id", F.lit(job.run_id))
-    lake.write("identity.changes", told, on=job.as_of)
-    lake.write("identity.runs", row_of_run(job, found), on=job.as_of)
-    Storage(job.spark).delete(checkpoints)
-    tell(job, found)
-    found.release()
-
-
-def links_frame(spark: SparkSession, links: tuple[Link, ...]) -> DataFrame:
-    """A steward's rows (conf/links.csv) as `pairs.LINKS`."""
-    rows = [(one.kind, one.left, one.right, one.author, one.reason, one.expires) for one in links]
-    return spark.createDataFrame(rows, LINKS)
+    try:
+        said = approval(job, word, found)
+        for name in WRITES:
+            lake.write(f"identity.{name}", getattr(found, name))
+        moment = F.lit(job.run_at.replace(tzinfo=None)).cast("timestamp")
+        told = found.changes.withColumn("recorded_at", moment).withColumn("run_id", F.lit(job.run_id))
+        lake.write("identity.changes", told, on=job.as_of)
+        lake.write("identity.runs", row_of_run(job, found, said, word.applied), on=job.as_of)
+        tell(job, found)
+    finally:
+        found.release()
+        Storage(job.spark).delete(checkpoints)
 
 
 def tell(job: Job, found: Resolved) -> None:

@@ -55,11 +55,11 @@ def base_of(lake: Lake, conf: Conf) -> Base | None:
     return Base(*(lake.read(name) for name in names))
 
 
-def row_of_run(job: Job, found: Resolved) -> DataFrame:
-    """One row: the versions that belong together, the rules' hash, and what was recomputed."""
+def row_of_run(job: Job, found: Resolved, word: str | None, applied: bool) -> DataFrame:
+    """One row: the versions that belong together, the rules' hash, what was recomputed, why changed rules may hold."""
     versions = {f"identity.{name}": job.lake.version(f"identity.{name}") for name in PINNED}
     moment = job.run_at.replace(tzinfo=None)
-    row = (job.as_of, job.run_id, moment, rules_hash(job.conf), versions, found.work)
+    row = (job.as_of, job.run_id, moment, rules_hash(job.conf), versions, found.work, word, applied)
     return job.spark.createDataFrame([row], job.lake.read("identity.runs").schema)
 
 

@@ -8,7 +8,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.window import Window
 
-from cdp_spark.identity.matching.comparisons import Comparison
+from cdp_spark.identity.matching.comparison import Comparison
 
 IDENTICAL = "identical"
 COPY_BITS = 25.0

@@ -10,11 +10,12 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from cdp_spark.config.matching import Matching
-from cdp_spark.identity.components import components
+from cdp_spark.config.source import Identity
+from cdp_spark.identity.components import components_by
 from cdp_spark.identity.edges import node
 from cdp_spark.identity.matching.blocking import Rule, caps, proposals, sized
 from cdp_spark.identity.matching.cluster import kept
-from cdp_spark.identity.matching.comparisons import Comparison
+from cdp_spark.identity.matching.comparison import Comparison
 from cdp_spark.identity.matching.counted import Counted, Size, counted, holds, read, size_of
 from cdp_spark.identity.matching.score import least_own, mixture, prior_bits, scored, told, with_rarity
 from cdp_spark.identity.matching.weights import Weighted, tf_columns, weighted
@@ -52,11 +53,12 @@ class Found(NamedTuple):
     most: int
 
 
-def matched(records: DataFrame, plan: Plan, model: dict, how: Matching, distinct: tuple[str, ...]) -> Found:
+def matched(records: DataFrame, plan: Plan, model: dict, rules: Identity) -> Found:
     """The links among prepared `records`, none a copy, by `model`: settings, partners, relatives, counted.
 
     What the model lacks (None) is counted in `records`; so is `counted` where it does not hold for a file of that size.
     """
+    how, distinct = rules.matching, rules.distinct_sources
     weights = weighted(json.loads(model["settings"]), plan.compared)
     known = _counted(records, weights, read(model["counted"]), distinct)
     rare = with_rarity(records, weights, known).localCheckpoint()
@@ -68,7 +70,7 @@ def matched(records: DataFrame, plan: Plan, model: dict, how: Matching, distinct
     if None in (partners, relatives):
         partners, relatives = mixture(histogram(first), *known.size)
     bar = bars(partners, how.household_size or relatives, known.size, how)
-    groups = grouped_keys(linked(first, bar, distinct).where("linked")).localCheckpoint()
+    groups = grouped_keys(linked(first, bar, distinct).where("linked"), rules).localCheckpoint()
     big = groups.where(F.col("n") > how.max_group)
     big = big.agg(F.count_distinct("component").alias("groups"), F.max("n").alias("n")).first()
     again = scored(within(groups, first, how.max_group), rare, weights).withColumn("rule", told(weights))
@@ -104,10 +106,10 @@ def linked(pairs: DataFrame, bar: Bars, distinct: tuple[str, ...]) -> DataFrame:
     return pairs.withColumns({"score": score, "linked": good} | once)
 
 
-def grouped_keys(links: DataFrame) -> DataFrame:
+def grouped_keys(links: DataFrame, rules: Identity) -> DataFrame:
     """(component, key, n) of linked records; n: records of the component."""
     both = links.select(F.explode(F.array("a", "b")).alias("key"), node("link", F.col("a"), F.col("b")).alias("dst"))
-    found = components(both.select(node("k", F.col("key")).alias("src"), "dst"))
+    found = components_by(rules, both.select(node("k", F.col("key")).alias("src"), "dst"))
     keys = both.select("key", node("k", F.col("key")).alias("node")).distinct().join(found, "node")
     sizes = keys.groupBy("component").agg(F.count(F.lit(1)).alias("n"))
     return keys.join(sizes, "component").select("component", "key", "n")

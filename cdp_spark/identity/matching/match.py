@@ -77,7 +77,7 @@ def made(lake: Lake, conf: Conf, plan: Plan, day: date, log: Callable[[str], Non
     known = lake.read("identity.models").where(F.col("model_id") == plan.model_id).first()
     before = known.asDict() if known else None
     model = before or _fitted(conf, rest, plan, day, log)
-    found = matched(rest, plan, model, how, distinct)
+    found = matched(rest, plan, model, conf.identity)
     said = {"partners": found.partners, "relatives": found.relatives, "counted": written(found.counted)}
     if before and before["counted"] != said["counted"]:
         log(f"the file is another size than when model {plan.model_id} was counted: how common values are is anew")

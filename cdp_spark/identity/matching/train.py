@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from cdp_spark.identity.matching.comparisons import Comparison
+from cdp_spark.identity.matching.comparison import Comparison
 
 if TYPE_CHECKING:
     import duckdb

@@ -7,7 +7,7 @@ from typing import NamedTuple
 
 from sklearn.isotonic import isotonic_regression
 
-from cdp_spark.identity.matching.comparisons import Comparison, Level
+from cdp_spark.identity.matching.comparison import Comparison, Level
 
 # agreement on a rare value counts at most this many bits more than on an ordinary one: typing errors are rare too
 RARE_BITS = 5.0
