@@ -151,15 +151,20 @@ def tables(root: Path, problems: list[str]) -> dict[str, contract.Table]:
     return found
 
 
+def contract_file(root: Path, layer: str, table: str) -> Path:
+    """The file that holds the contract in force: the deployment's where it names the table, else the shipped one."""
+    own = root / "tables" / f"{layer}.yml"
+    return own if own.is_file() and table in read_yaml(own, []) else SHIPPED / "tables" / f"{layer}.yml"
+
+
 def _env(root: Path, name: str, problems: list[str]) -> models.Env | None:
-    path = root / "env" / f"{name}.yml"
-    if not path.is_file():
-        known = {p.stem for p in (root / "env").glob("*.yml")}
-        if name == "local" and not known:
-            return models.Env()
-        problems.append(unknown(str(root / "env"), "environment", name, known))
+    """The environment `name`. The others are read too: a mistake in them would wait for the night they are used."""
+    folder = root / "env"
+    found = {p.stem: parse(models.Env, read_yaml(p, problems), str(p), problems) for p in sorted(folder.glob("*.yml"))}
+    if name not in found and (name != "local" or found):
+        problems.append(unknown(str(folder), "environment", name, found))
         return None
-    return parse(models.Env, read_yaml(path, problems), str(path), problems)
+    return found.get(name, models.Env())
 
 
 def _leftovers(root: Path) -> list[str]:
