@@ -1,10 +1,18 @@
-"""Does `make bench` say so where something asked is not reached?"""
+"""Does `make bench` say so where something asked is not reached, and are many people made of a few as they should?"""
 
 from __future__ import annotations
 
 import pytest
+from pyspark.sql import functions as F
 
+from cdp_spark.config.load import load
+from cdp_spark.demo.retailer import generate
+from cdp_spark.demo.show import START
+from cdp_spark.silver.normalise import NORMALISERS
+from cdp_spark.sources.read import raw_rows
+from tests.benchmarks.grow import grow
 from tests.benchmarks.run import missed
+from tests.conftest import ROOT
 
 GOOD = {"identity": {"ceiling_f1": 0.955, "pairwise": {"f1": 0.94}, "over_merged_share": 0.01}}
 
@@ -22,3 +30,34 @@ GOOD = {"identity": {"ceiling_f1": 0.955, "pairwise": {"f1": 0.94}, "over_merged
 def test_what_is_not_reached_is_told(identity, ratio, gib, changed, told):
     found = missed({"identity": GOOD["identity"] | identity}, ratio, gib, changed)
     assert len(found) == len(told) and all(line.startswith(start) for line, start in zip(found, told, strict=True))
+
+
+def test_copies_of_a_retailer_have_the_same_rows_and_share_nothing_that_names_anybody(spark, tmp_path):
+    """Every value that any source carries as an identifier, and every home and key of a row."""
+    generate(tmp_path, 60, 1, 7, START)
+    grow(spark, tmp_path / "drops", tmp_path / "grown", 60, 3)
+    sources = load(ROOT / "conf").sources
+    named = {"crm": "concat(STREET, POSTCODE)", "orders": "order_id", "consents": "id", "web": "event_id"}
+    seen = {}
+    for name, source in sources.items():
+        one, all_ = (rows_of(spark, folder, name, source) for folder in (tmp_path / "drops", tmp_path / "grown"))
+        assert all_.count() == one.count() * (1 if name == "adspend" else 3), name
+        for kind, sql in (source.identifiers | {f"key of {name}": named.get(name, "null")}).items():
+            if kind == "birth_date":
+                continue
+            value = NORMALISERS[kind](F.expr(sql)) if kind in ("email", "phone") else F.expr(sql)
+            for index, rows in enumerate((one, all_)):
+                found = {row[0] for row in rows.select(fields_of(source)).select(value).distinct().collect()} - {None}
+                seen.setdefault(kind, (set(), set()))[index].update(found)
+    for kind, (once, thrice) in seen.items():
+        assert len(thrice) == 3 * len(once) and once <= thrice, kind
+    assert all(len(seen[kind][0]) > 20 for kind in ("email", "phone", "user_id", "device_id", "loyalty_card"))
+
+
+def rows_of(spark, drops, name, source):
+    files = [str(path) for path in drops.glob(source.path.replace("{date}", str(START)))]
+    return raw_rows(spark, name, source, files).rows.where("rule IS NULL")
+
+
+def fields_of(source):
+    return [F.col("data")[name].alias(name) for name in source.fields]
