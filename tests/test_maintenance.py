@@ -7,8 +7,8 @@ from datetime import date, timedelta
 import pytest
 
 from cdp_spark.config.contract import Table
-from cdp_spark.contracts import ContractError
-from cdp_spark.lake import QUARANTINE, Lake, quarantine_rows
+from cdp_spark.contracts import ContractError, quarantine_rows
+from cdp_spark.lake import QUARANTINE, Lake
 from jobs import maintain
 from tests.forty import put
 from tests.lakes import contents, job_on
