@@ -12,6 +12,7 @@ from cdp_spark.silver.normalise import NORMALISERS
 from cdp_spark.sources.read import raw_rows
 from tests.benchmarks.grow import grow
 from tests.benchmarks.run import missed
+from tests.benchmarks.scale import origin, table
 from tests.conftest import ROOT
 
 GOOD = {"identity": {"ceiling_f1": 0.955, "pairwise": {"f1": 0.94}, "over_merged_share": 0.01}}
@@ -30,6 +31,21 @@ GOOD = {"identity": {"ceiling_f1": 0.955, "pairwise": {"f1": 0.94}, "over_merged
 def test_what_is_not_reached_is_told(identity, ratio, gib, changed, told):
     found = missed({"identity": GOOD["identity"] | identity}, ratio, gib, changed)
     assert len(found) == len(told) and all(line.startswith(start) for line, start in zip(found, told, strict=True))
+
+
+def account(seconds: float, rows: int) -> dict:
+    return {"seconds": seconds, "rows": {"t": rows}, "shuffle_bytes": 90 * rows, "spill_bytes": 0, "gib": 1.0}
+
+
+def test_a_step_that_outgrows_n_log_n_at_the_largest_sizes_is_named(capsys):
+    """However small it is between the first two, where what is fixed of its cost weighs most."""
+    took = ((10, 50), (50, 500), (1000, 5_000))
+    runs = [{"match": account(seconds, n), "kpis": account(3, n)} for seconds, n in took]
+    assert table([50, 500, 5_000], runs, cores=2) == ["match"]
+    assert "| match | 10, 50, 1000 | 2, 5, 2 | 1.30 |" in capsys.readouterr().out
+    assert origin(500_000) == (50_000, 10)
+    with pytest.raises(ValueError, match="give a multiple of 50000"):
+        origin(75_001)
 
 
 def test_copies_of_a_retailer_have_the_same_rows_and_share_nothing_that_names_anybody(spark, tmp_path):
