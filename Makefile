@@ -77,9 +77,11 @@ ship: $(STAMP) ## the package and what it needs as one archive for a cluster's w
 	$(BIN)/python -m cdp_spark.ship build/cdp.tar.gz
 demo-cluster: jars-s3 ## the demo by spark-submit on a standalone cluster with an S3 lake; equal to the local run (PEOPLE=300)
 	@$(BIN)/python -m tests.cluster.demo --people $(if $(filter command% environment%,$(origin PEOPLE)),$(PEOPLE),300)
-bench-scale: setup ## cost, memory and shuffle a step over growing numbers of people (SIZES="5000 50000")
-	$(BIN)/python -m tests.benchmarks.scale --sizes $(or $(SIZES),5000 50000)
-.PHONY: bench-scale test-postgres test-airflow-short airflow-env test-airflow airflow lock-airflow test-faults ship demo-cluster
+bench-scale: setup ## cost, memory and shuffle a step over growing numbers of people (SIZES="5000 50000 500000")
+	$(BIN)/python -m tests.benchmarks.scale --sizes $(or $(SIZES),5000 50000 500000)
+bench-watch: setup ## from new rows in a file to who they are: `cdp watch` on a second day (PEOPLE=5000)
+	$(BIN)/python -m tests.benchmarks.watch --people $(PEOPLE)
+.PHONY: bench-scale bench-watch test-postgres test-airflow-short airflow-env test-airflow airflow lock-airflow test-faults ship demo-cluster
 
 real-ml: $(STAMP) ## models on real tables in ../shared/data, where they are there, beside what they have to reach
 	$(BIN)/python -W ignore -m tests.real.ml

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import date
 from functools import cache
 from typing import NamedTuple
 
@@ -83,6 +84,23 @@ def violations(frame: DataFrame, table: Table) -> dict[str, int]:
         if check.unique and (twice := repeated_keys(frame, check.unique)):
             found[check.label] = twice
     return found
+
+
+def quarantine_rows(rows: DataFrame, name: str, rule: str, expected: str, on: date | None) -> DataFrame:
+    """Rows of `name` in the shape of bronze._quarantine, with the rule they broke and what it expected."""
+    raw = F.to_json(F.struct(*(F.col(f"`{c}`") for c in rows.columns)))
+    source = F.col("source") if "source" in rows.columns else F.lit(name.split(".")[-1])
+    return rows.select(
+        F.lit(name).alias("table_name"),
+        source.alias("source"),
+        F.lit(on).cast("date").alias("ingest_date"),
+        F.lit(None).cast("string").alias("file"),
+        (F.col("record_id") if "record_id" in rows.columns else F.lit(None)).cast("string").alias("record_id"),
+        raw.alias("raw"),
+        F.lit(rule).alias("rule"),
+        F.lit(f"expected {expected}").alias("reason"),
+        F.sha2(raw, 256).alias("row_hash"),
+    )
 
 
 def counted(frame: DataFrame, each: dict[str, Column], key: tuple[str, ...]) -> dict[str, int]:

@@ -16,7 +16,16 @@ from pyspark.sql import Column, DataFrame, DataFrameWriter, SparkSession
 from pyspark.sql import functions as F
 
 from cdp_spark.config.contract import Check, Table
-from cdp_spark.contracts import ContractError, RowCheck, conformed, counted, repeated_keys, row_checks, schema
+from cdp_spark.contracts import (
+    ContractError,
+    RowCheck,
+    conformed,
+    counted,
+    quarantine_rows,
+    repeated_keys,
+    row_checks,
+    schema,
+)
 from cdp_spark.migrate import as_promised, difference, statements
 
 QUARANTINE = "bronze._quarantine"
@@ -262,20 +271,3 @@ class Lake:
         """The `last` newest commits to a table that are this project's: version, timestamp, userMetadata (facts)."""
         found = self._table(name).history(last).select("version", "timestamp", "userMetadata")
         return found.where(F.get_json_object("userMetadata", "$.run_id").isNotNull())
-
-
-def quarantine_rows(rows: DataFrame, name: str, rule: str, expected: str, on: date | None) -> DataFrame:
-    """Rows of `name` in the shape of bronze._quarantine, with the rule they broke and what it expected."""
-    raw = F.to_json(F.struct(*(F.col(f"`{c}`") for c in rows.columns)))
-    source = F.col("source") if "source" in rows.columns else F.lit(name.split(".")[-1])
-    return rows.select(
-        F.lit(name).alias("table_name"),
-        source.alias("source"),
-        F.lit(on).cast("date").alias("ingest_date"),
-        F.lit(None).cast("string").alias("file"),
-        (F.col("record_id") if "record_id" in rows.columns else F.lit(None)).cast("string").alias("record_id"),
-        raw.alias("raw"),
-        F.lit(rule).alias("rule"),
-        F.lit(f"expected {expected}").alias("reason"),
-        F.sha2(raw, 256).alias("row_hash"),
-    )

@@ -81,6 +81,16 @@ def edit(folder, file, old, new):
         ("identity.yml", '"^[0-9]{6,16}$"', '"^([0-9{6,16}$"', "loyalty_card.pattern"),
         ("audiences/winback.yml", "where: ", "where: DROP TABLE x #", "found a statement"),
         ("env/local.yml", "shuffle_partitions: 4", "shuffle_partitions: 0", "greater than or equal to 1"),
+        ("env/cluster.yml", "mlflow_uri", "mlflow_url", "did you mean 'mlflow_uri'?"),  # another one than is asked for
+        ("sources/crm.yml", 'sep: ";"', 'sep: ""', "options.sep: empty; expected what stands between two fields"),
+        ("tables/ml.yml", "percentile between", "percentil between", "ml.yml, scores.checks.percentile is a share: no"),
+        ("tables/gold.yml", "unique: [person_id]", "unique: [persn_id]", "profiles, file: checks.unique names ['persn"),
+        (
+            "purposes.yml",
+            "basis: legitimate_interest",
+            "basis: legitimate_interest, policy: source_precedence, precedence: [consent, crm]",
+            "profiling.precedence: no source of consents 'consent'; did you mean 'consents'?",
+        ),
     ],
 )
 def test_a_mistake_names_file_key_and_cure(folder, file, old, new, told):

@@ -5,7 +5,11 @@ from __future__ import annotations
 import json
 import re
 from importlib.metadata import entry_points
+from pathlib import Path
+from zipfile import ZipFile
 
+import pyspark
+import pytest
 import yaml
 
 from cdp_spark.config.load import load
@@ -14,6 +18,7 @@ from tests.conftest import ROOT
 DOCKER = ROOT / "docker"
 COMPOSE = yaml.safe_load((DOCKER / "compose.yml").read_text())
 FILES = ("Dockerfile", "Dockerfile.airflow")
+CONFIG = list(ROOT.glob(".venv-airflow/lib/python3*/site-packages/airflow/config_templates/config.yml"))
 
 
 def test_everything_copied_exists():
@@ -94,6 +99,36 @@ def test_commands_exist():
     assert COMPOSE["services"]["mlflow"]["command"][0] in scripts
     for module in re.findall(r"python -m (cdp_spark[.a-z]+)", "".join((DOCKER / name).read_text() for name in FILES)):
         assert (ROOT / f"{module.replace('.', '/')}.py").is_file()
+
+
+def test_spark_has_the_programs_and_classes_that_are_started():
+    home = Path(pyspark.__file__).parent
+    held = {name for jar in home.glob("jars/spark-core_*.jar") for name in ZipFile(jar).namelist()}
+    for name in ("spark-master", "spark-worker"):
+        program, java = COMPOSE["services"][name]["command"][:2]
+        assert (home / "bin" / program).is_file() and f"{java.replace('.', '/')}.class" in held
+    args = {
+        word for text in map(str, COMPOSE["services"].values()) for word in re.findall(r"spark://[a-z-]+:(\d+)", text)
+    }
+    assert args == {COMPOSE["services"]["spark-master"]["command"][-1]}
+
+
+def test_ports_are_those_that_are_listened_at():
+    airflow, mlflow = COMPOSE["services"]["airflow"], COMPOSE["services"]["mlflow"]
+    inner = airflow["ports"][0].rsplit(":", 1)[1]
+    assert f"127.0.0.1:{inner}/api/v2/monitor/health" in airflow["healthcheck"]["test"][-1]
+    assert all(port.startswith("127.0.0.1:") for one in COMPOSE["services"].values() for port in one.get("ports", []))
+    assert mlflow["command"][mlflow["command"].index("--port") + 1] in load(ROOT / "conf", "compose").env.mlflow_uri
+
+
+@pytest.mark.skipif(not CONFIG, reason="no Airflow here: make airflow-env")
+def test_airflow_knows_the_settings_that_are_given_to_it():
+    known = yaml.safe_load(CONFIG[0].read_text())
+    text = "".join((DOCKER / name).read_text() for name in (*FILES, "compose.yml"))
+    named = re.findall(r"AIRFLOW__([A-Z]+)__([A-Z_]+)", text) + [("API", "PORT")]
+    assert len(named) > 3
+    assert all(option.lower() in known[section.lower()]["options"] for section, option in named)
+    assert str(known["api"]["options"]["port"]["default"]) in COMPOSE["services"]["airflow"]["ports"][0]
 
 
 def test_no_secret_is_written_down():

@@ -6,6 +6,7 @@ import os
 import shutil
 import subprocess
 from datetime import date, datetime
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -13,7 +14,7 @@ from sklearn.linear_model import LogisticRegression
 
 from cdp_spark.config.load import ConfError, load
 from cdp_spark.config.source import Jdbc
-from cdp_spark.sources import jdbc
+from cdp_spark.sources import ingest, jdbc
 from cdp_spark.sources.read import SourceError
 from ml.tracking import Registry
 from tests.conftest import ROOT
@@ -104,6 +105,20 @@ def test_the_range_starts_an_overlap_before_the_last_watermark_of_the_days_befor
     assert ">= TIMESTAMP WITH TIME ZONE '2026-01-30 09:30:00.250000+00'" in jdbc.between(
         spec, last[2], date(2026, 1, 31)
     )
+
+
+def test_a_look_at_what_is_new_does_not_search_the_whole_table(monkeypatch):
+    """How many rows have no watermark takes a scan of the table: a run asks it once, `cdp watch` not again."""
+    asked, told = [], []
+    lake = SimpleNamespace(read=lambda name: None)
+    run = SimpleNamespace(spark=None, lake=lake, date=date(2026, 1, 29), only=None, warn=told.append)
+    monkeypatch.setattr(ingest, "jdbc_rows", lambda *_: None)
+    monkeypatch.setattr(ingest, "_land_rows", lambda *_: "landed")
+    monkeypatch.setattr(ingest, "without_watermark", lambda *_: asked.append("scan") or "1 row has none")
+    source = SimpleNamespace(jdbc=True)
+    look = SimpleNamespace(**vars(run) | {"only": ("shop",)})
+    assert [ingest.land(job, "shop", source, 1) for job in (run, look, look)] == ["landed"] * 3
+    assert (asked, told) == (["scan"], ["1 row has none"])
 
 
 def test_a_database_that_does_not_answer_is_told_without_its_login(spark, tmp_path, monkeypatch):

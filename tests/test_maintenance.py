@@ -8,8 +8,8 @@ import pytest
 from pyspark.sql import functions as F
 
 from cdp_spark.config.contract import Table
-from cdp_spark.contracts import ContractError
-from cdp_spark.lake import QUARANTINE, Lake, quarantine_rows
+from cdp_spark.contracts import ContractError, quarantine_rows
+from cdp_spark.lake import QUARANTINE, Lake
 from jobs import maintain
 from tests.forty import put
 from tests.lakes import contents, job_on

@@ -85,17 +85,18 @@ def source(mode: str) -> Source:
                   event_time="id", columns={})  # fmt: skip
 
 
+# the first of three days was missed, and landed after the second
 EARLIER = """
-    _record_id string | _hash string | _landing bigint | event_time timestamp
-    a                 | one          | 1               | 2026-01-01 00:00:00
-    b                 | one          | 1               | 2026-01-01 00:00:00
-    b                 | two          | 2               | 2026-01-02 00:00:00
+    _record_id string | _hash string | _landing bigint | _ingest_date date | event_time timestamp
+    a                 | one          | 2               | 2026-01-01        | 2026-01-01 00:00:00
+    b                 | one          | 2               | 2026-01-01        | 2026-01-01 00:00:00
+    b                 | two          | 1               | 2026-01-02        | 2026-01-02 00:00:00
 """
 TODAY = """
-    _record_id string | _hash string | _landing bigint | event_time timestamp
-    a                 | one          | 3               | 2026-01-01 00:00:00
-    b                 | one          | 3               | 2026-01-03 00:00:00
-    c                 | one          | 3               | 2026-01-03 00:00:00
+    _record_id string | _hash string | _landing bigint | _ingest_date date | event_time timestamp
+    a                 | one          | 3               | 2026-01-03        | 2026-01-01 00:00:00
+    b                 | one          | 3               | 2026-01-03        | 2026-01-03 00:00:00
+    c                 | one          | 3               | 2026-01-03        | 2026-01-03 00:00:00
 """
 
 
@@ -107,7 +108,7 @@ def test_what_a_day_says_anew(spark, mode, new):
 
 def test_a_record_missing_from_a_snapshot_is_gone(spark):
     today = table(spark, TODAY).where("_record_id <> 'b'")
-    found = gone(today, table(spark, EARLIER).where("_landing = 2"), 3).collect()
+    found = gone(today, table(spark, EARLIER).where("_landing = 1"), 3).collect()
     assert [(row._record_id, row._landing) for row in found] == [("b", 3)]
 
 

@@ -239,6 +239,32 @@ def test_a_replay_with_a_late_drop_equals_a_punctual_run(spark, tmp_path):
     assert contents(spark, tmp_path / "lake") == contents(spark, tmp_path / "punctual")
 
 
+def said(job) -> dict:
+    """Who is one person, and every row of silver and of the profiles: all but ids and the order of landing."""
+    found, people = {}, {}
+    for row in job.lake.read("identity.members").where("valid_to IS NULL").collect():
+        people.setdefault(row.person_id, set()).add(row.subject_key)
+    for name in ("silver.customers", "silver.events", "silver.orders", "silver.identifiers", "gold.profiles"):
+        rows = job.lake.read(name).drop("landing", "person_id")
+        found[name] = sorted(row.j for row in rows.select(F.to_json(F.struct(*rows.columns)).alias("j")).collect())
+    return found | {"people": sorted(sorted(keys) for keys in people.values())}
+
+
+@pytest.mark.slow
+def test_a_missed_day_made_later_ends_as_if_it_had_been_punctual(spark, tmp_path):
+    """Day 3 was run without day 2, then both: what is newest goes by the day, whatever was landed last."""
+    drops, day3 = write(tmp_path / "drops"), "2026-02-01"
+    shutil.copytree(drops / "crm" / DAY1, drops / "crm" / day3)  # C4 goes back to its old address, C7 is deleted
+    ended = []
+    for name, order in (("punctual", (DAY1, DAY2, day3)), ("missed", (DAY1, day3, DAY2, day3))):
+        for day in order:
+            job = job_on(spark, tmp_path / name, drops, day)
+            run_steps(job, between(last="profile"))
+        ended.append(said(job))
+    assert ended[0] == ended[1]
+    assert "ann.other@example.com" in "".join(ended[0]["gold.profiles"])
+
+
 @pytest.mark.slow
 def test_looks_at_what_is_new_end_in_the_tables_of_one_run(spark, tmp_path):
     """The web events of the day come after the first look."""

@@ -109,6 +109,9 @@ class Table(Strict):
             raise ValueError(
                 f"key, date, subject, cluster or folders name {unknown}, which are no columns of this table"
             )
+        named = [name for check in self.checks for name in check.unique or ()]
+        if unknown := [name for name in named if name not in self.columns]:
+            raise ValueError(f"checks.unique names {unknown}, which are no columns of this table")
         if self.mode == "by_date" and not self.date:
             raise ValueError("a by_date table needs `date`: the column whose rows a rerun replaces")
         personal = [name for name, column in self.columns.items() if column.pii != "none"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from phonenumbers import SUPPORTED_REGIONS
 
 from cdp_spark.config.contract import Table
-from cdp_spark.config.load import unknown
+from cdp_spark.config.load import contract_file, unknown
 from cdp_spark.config.models import Conf
 from cdp_spark.config.source import RECORD, Feature, Source
 from cdp_spark.config.sql import columns_of, condition_problems, number_problems, pattern_problems, sql_problems
@@ -108,6 +108,27 @@ def _unsaid(where: str, feature: Feature, table: Table, sql: str) -> list[str]:
         return []
     told = f"it reads {', '.join(sorted(named))} of {feature.table}, which is sensitive; add `sensitive: true`"
     return [f"{where}: {told}"]
+
+
+def _checks(conf: Conf, root: Path) -> list[str]:
+    """Checks of contracts that are no SQL over their table's columns."""
+    found = []
+    for name, table in conf.tables.items():
+        layer, _, short = name.partition(".")
+        where = f"{contract_file(root, layer, short)}, {short}.checks"
+        for check in (one for one in table.checks if one.expr):
+            found += sql_problems(f"{where}.{check.label}", check.expr, table.columns)
+    return found
+
+
+def _purposes(conf: Conf, root: Path) -> list[str]:
+    known = [name for name, source in conf.sources.items() if source.entity == "consents"]
+    return [
+        unknown(f"{root / 'purposes.yml'}, {name}.precedence", "source of consents", source, known)
+        for name, purpose in conf.purposes.items()
+        for source in purpose.precedence
+        if source not in known
+    ]
 
 
 def _audiences(conf: Conf, root: Path) -> list[str]:
@@ -225,6 +246,8 @@ def problems(conf: Conf, root: Path) -> list[str]:
         _households,
         _features,
         _decisions,
+        _checks,
+        _purposes,
         _audiences,
         _destinations,
     ):

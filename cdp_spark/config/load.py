@@ -9,11 +9,11 @@ from difflib import get_close_matches
 from pathlib import Path
 from typing import Any
 
-import yaml
 from pydantic import BaseModel, ValidationError
 
 from cdp_spark.config import activation, contract, journeys, models, source
 from cdp_spark.config.identity import read_links
+from cdp_spark.config.strict_yaml import read_yaml
 
 SHIPPED = next(
     (p for p in (Path(__file__).parents[1] / "default_conf", Path(__file__).parents[2] / "conf") if p.is_dir()),
@@ -40,50 +40,11 @@ class ConfError(Exception):
         super().__init__("\n".join(problems))
 
 
-class UniqueKeys(yaml.SafeLoader):
-    """YAML in which a key given twice is an error, as the second would silently win."""
-
-
-def _mapping(loader: UniqueKeys, node: yaml.MappingNode) -> dict:
-    keys = [loader.construct_object(key) for key, _ in node.value]
-    for i, key in enumerate(keys):
-        if key in keys[:i]:
-            raise yaml.constructor.ConstructorError(None, None, f"key {key!r} given twice", node.value[i][0].start_mark)
-    if odd := [key for key in keys if not isinstance(key, str | int)]:
-        raise yaml.constructor.ConstructorError(
-            None, None, f"key {odd[0]!r} is read as {type(odd[0]).__name__}: put it in quotes", node.start_mark
-        )
-    return yaml.SafeLoader.construct_mapping(loader, node, deep=True)
-
-
-UniqueKeys.add_constructor(yaml.resolver.BaseResolver.DEFAULT_MAPPING_TAG, _mapping)
-
-
 def unknown(where: str, what: str, name: str, known: Collection[str]) -> str:
     """'conf/audiences/winback.yml, where: no column 'churn_scores'; did you mean 'churn_score'? Known: ...'"""
     near = get_close_matches(name, known, n=1)
     hint = f"; did you mean {near[0]!r}?" if near else "."
     return f"{where}: no {what} {name!r}{hint} Known: {', '.join(sorted(known)) or 'none'}"
-
-
-def read_yaml(path: Path, problems: list[str]) -> dict[str, Any]:
-    """The file's mapping; {} and a problem where it cannot be read as one."""
-    try:
-        found = yaml.load(path.read_text(encoding="utf-8"), Loader=UniqueKeys)  # noqa: S506 a SafeLoader
-    except (OSError, UnicodeDecodeError) as error:
-        problems.append(f"{path}: cannot be read ({type(error).__name__}); expected a UTF-8 YAML file")
-        return {}
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f", line {mark.line + 1}" if mark else ""
-        problems.append(f"{path}{place}: not valid YAML: {getattr(error, 'problem', None) or error}")
-        return {}
-    if found is None:
-        return {}
-    if not isinstance(found, dict):
-        problems.append(f"{path}: expected keys and values, found a {type(found).__name__}")
-        return {}
-    return found
 
 
 def _reason(error: dict, model: type[BaseModel]) -> str:
@@ -151,15 +112,20 @@ def tables(root: Path, problems: list[str]) -> dict[str, contract.Table]:
     return found
 
 
+def contract_file(root: Path, layer: str, table: str) -> Path:
+    """The file that holds the contract in force: the deployment's where it names the table, else the shipped one."""
+    own = root / "tables" / f"{layer}.yml"
+    return own if own.is_file() and table in read_yaml(own, []) else SHIPPED / "tables" / f"{layer}.yml"
+
+
 def _env(root: Path, name: str, problems: list[str]) -> models.Env | None:
-    path = root / "env" / f"{name}.yml"
-    if not path.is_file():
-        known = {p.stem for p in (root / "env").glob("*.yml")}
-        if name == "local" and not known:
-            return models.Env()
-        problems.append(unknown(str(root / "env"), "environment", name, known))
+    """The environment `name`. The others are read too: a mistake in them would wait for the night they are used."""
+    folder = root / "env"
+    found = {p.stem: parse(models.Env, read_yaml(p, problems), str(p), problems) for p in sorted(folder.glob("*.yml"))}
+    if name not in found and (name != "local" or found):
+        problems.append(unknown(str(folder), "environment", name, found))
         return None
-    return parse(models.Env, read_yaml(path, problems), str(path), problems)
+    return found.get(name, models.Env())
 
 
 def _leftovers(root: Path) -> list[str]:

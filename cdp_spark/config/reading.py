@@ -31,6 +31,8 @@ def reading_problem(kind: str, path: str, options: Mapping[str, object]) -> str 
             return f"options: {kind} has no option {name!r}{hint}"
         if name.lower() in ("encoding", "charset") and not _is_encoding(str(value)):
             return f"options.{name}: no encoding {value!r}; UTF-8, ISO-8859-1 and UTF-16 are some"
+        if name.lower() in ("sep", "delimiter") and not str(value):
+            return f"options.{name}: empty; expected what stands between two fields, such as ; or \\t for a tab"
     for inner in re.findall(r"\{([^{}]*)\}", path):
         if inner != "date" and "," not in inner:  # Hadoop's own {a,b}: either of them
             return f"path: nothing is put in place of {{{inner}}}; {{date}} is the day of the drop"

@@ -11,8 +11,8 @@ ATTRIBUTES = ("user_id", "first_name", "last_name", "birth_date", "gender", "ema
 
 
 def current(customers: DataFrame) -> DataFrame:
-    """The newest version of each record that was not deleted."""
-    newest = Window.partitionBy("source", "record_id").orderBy(F.desc("landing"), F.desc("event_time"))
+    """The newest version of each record that was not deleted: by its day, as a missed day may be landed last."""
+    newest = Window.partitionBy("source", "record_id").orderBy(F.desc("ingest_date"), F.desc("event_time"))
     return customers.withColumn("_n", F.row_number().over(newest)).where("_n = 1 AND NOT deleted").drop("_n")
 
 

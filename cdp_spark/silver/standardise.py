@@ -122,7 +122,8 @@ def new_rows(bronze: DataFrame, earlier: DataFrame, source: Source) -> DataFrame
     """
     if source.mode == "append":
         return bronze.join(earlier.select("_record_id").distinct(), "_record_id", "left_anti")
-    newest = F.max_by("_hash", F.struct("_landing", "event_time")).alias("_hash")
+    # the newest by its day: a missed day that is landed later has the larger number and is older all the same
+    newest = F.max_by("_hash", F.struct("_ingest_date", "event_time")).alias("_hash")
     last = earlier.groupBy("_record_id").agg(newest)
     return bronze.join(last, ["_record_id", "_hash"], "left_anti")
 

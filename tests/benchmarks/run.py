@@ -39,13 +39,19 @@ def peak(pids: list[int]) -> float:
     return sum(held.values()) / 2**20
 
 
-def measured(command: list[str], log: Path) -> tuple[float, float]:
-    """(seconds, peak GiB of the whole process tree, read twice a second) of a command. Raises where it fails."""
+def measured(command: list[str], log: Path, seen: list[tuple[float, float]] | None = None) -> tuple[float, float]:
+    """(seconds, peak GiB of the whole process tree, read twice a second) of a command. Raises where it fails.
+
+    seen: gets each reading, as (moment in seconds since 1970, GiB).
+    """
     begin, most = time.monotonic(), 0.0
     with log.open("w") as file:
         process = subprocess.Popen(command, stdout=file, stderr=file, cwd=ROOT, env=GIVEN)
         while process.poll() is None:
-            most = max(most, peak(tree(process.pid)))
+            held = peak(tree(process.pid))
+            most = max(most, held)
+            if seen is not None:
+                seen.append((time.time(), held))
             try:
                 process.wait(0.5)
             except subprocess.TimeoutExpired:
