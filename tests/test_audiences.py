@@ -286,11 +286,12 @@ def test_members_and_deliveries_have_one_way_in():
     source = ast.parse((ROOT / "cdp_spark/audiences/act.py").read_text())
     acts = next(node for node in source.body if getattr(node, "name", "") == "write")
     assert calls(acts, "permitted") and calls(acts, "permission")
-    # no table is written under a name that cannot be read here, but those of identity, bronze and silver
+    # no table is written under a name that cannot be read here, but those of identity, bronze, silver and ml
     assert functions_with(written_under_a_name_made_up) == {
         "cdp_spark/identity/resolve.py:resolve",
         "cdp_spark/sources/ingest.py:write_rows",
         "cdp_spark/silver/build.py:_write_entity",
+        "ml/stale.py:mark_stale",
     }
     # what turns rows into files or requests is called from nowhere else
     for name, users in {"manifest": {f"{deliver}:_make"}, "send": {f"{deliver}:_sent"}}.items():

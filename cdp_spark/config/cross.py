@@ -150,7 +150,8 @@ def _circle(conf: Conf, root: Path) -> list[str]:
     left = dict(conf.audiences)
     while ready := [name for name, one in left.items() if not set(one.exclude.audiences) & set(left)]:
         left = {name: one for name, one in left.items() if name not in ready}
-    told = f"{root / 'audiences'}: {', '.join(sorted(left))} exclude each other in a circle; take one exclusion out"
+    files = ", ".join(f"{name}.yml" for name in sorted(left))
+    told = f"{root / 'audiences'}: {files} exclude each other in a circle; take one exclusion out"
     return [told] if left else []
 
 
