@@ -213,7 +213,7 @@ def test_other_rules_need_a_plan_and_so_does_their_undoing(spark, conf, tmp_path
     assert told == {("merged", name, lost, 4), ("reactivated", lost, None, 5), ("split", lost, name, 5)}
 
 
-RUN = {"run_id": "run-1", "recorded_at": datetime(2026, 1, 2)}
+RUN = {"run_id": "run-1", "recorded_at": datetime(2026, 1, 2), "as_of": date(2026, 1, 2), "approval": None}
 STANDS = {"beyond": [], "planned_after": name_of(RUN)}
 BEYOND, OLD = STANDS | {"beyond": ["2 of 3 people merged"]}, STANDS | {"planned_after": "run-0 2026-01-01T00:00:00"}
 WORD, OLD_WORD = {"approved": {"after": name_of(RUN)}}, {"approved": {"after": OLD["planned_after"]}}
@@ -240,6 +240,25 @@ MERGES = {"people": {"before": 3, "merged": 1, "split": 0}, "largest": [2], "aud
 SPOKEN = {"approved": {"after": name_of(RUN), "run_id": "mine", "author": "ann", "reason": "one phone"}}
 
 
+def asking(required: bool, accepted: bool, warned: list[str], as_of: date = date(2026, 1, 3)) -> SimpleNamespace:
+    """As much of a job as the gate looks at."""
+    conf = SimpleNamespace(identity=Identity(plan=Plan(required=required)))
+    known = {"lake": None, "run_id": "mine", "run_at": None, "as_of": as_of}
+    return SimpleNamespace(**known, conf=conf, accepted=accepted, warn=warned.append)
+
+
+def test_a_past_day_says_nothing_of_the_days_after_it_by_other_rules(monkeypatch):
+    same = MERGES | {"people": {"before": 3, "merged": 0, "split": 0}}
+    known = {"last_run": RUN | {"rules_hash": "old"}, "read_plan": None, "rules_hash": "new", "difference": same}
+    for name, answer in (known | {"published": None}).items():
+        monkeypatch.setattr(gate, name, lambda *_, answer=answer: answer)
+    past, accepted = (asking(False, yes, [], date(2026, 1, 1)) for yes in (False, True))
+    with pytest.raises(PlanError, match="says nothing of the days after.*--accept resolve"):
+        gate.approval(past, gate.word_for(past), None)
+    assert gate.approval(accepted, gate.word_for(accepted), None).startswith("within the thresholds")
+    assert gate.approval(asking(False, False, []), gate.Word(True, why="x"), None).startswith("within")
+
+
 @pytest.mark.parametrize(
     ("rules", "plan", "required", "accepted", "told"),
     [
@@ -257,9 +276,8 @@ def test_changed_rules_are_committed_by_plan_word_or_threshold(monkeypatch, rule
     known = {"last_run": RUN | {"rules_hash": "old"}, "read_plan": plan, "rules_hash": rules, "difference": MERGES}
     for name, answer in (known | {"published": None}).items():
         monkeypatch.setattr(gate, name, lambda *_, answer=answer: answer)
-    conf = SimpleNamespace(identity=Identity(plan=Plan(required=required)))
     warned: list[str] = []
-    job = SimpleNamespace(lake=None, conf=conf, run_id="mine", accepted=accepted, run_at=None, warn=warned.append)
+    job = asking(required, accepted, warned)
     if isinstance(told, PlanError):
         with pytest.raises(PlanError, match=re.escape(str(told))):
             gate.approval(job, gate.word_for(job), None)

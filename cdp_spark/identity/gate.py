@@ -63,6 +63,13 @@ def approval(job: Job, word: Word, found: Resolved) -> str | None:
 
 
 def _judged(job: Job, word: Word, found: Resolved) -> str:
+    last = last_run(job.lake)
+    if last and job.as_of < last["as_of"] and not job.accepted:
+        raise PlanError(
+            f"{CHANGED} and people of {last['as_of']} are there already: what a day before them looks like by other "
+            "rules says nothing of the days after. Look at the difference by `cdp identity plan`, then give `--accept "
+            "resolve` (Airflow: the parameter accept=resolve)"
+        )
     told = difference(job.lake, job.conf, published(job.lake, "identity.members"), found, job.run_at)
     over, people = "; ".join(beyond(told, job.conf.identity.plan)), told["people"]
     if over and not job.accepted:
