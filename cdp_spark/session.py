@@ -106,9 +106,7 @@ def build(
     Under spark-submit (`jars: provided`, `master: null`) the JARs and the master come from its command line.
     """
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
-    os.environ["TZ"] = (
-        "UTC"  # pyspark takes a datetime without a zone for one of the machine's zone
-    )
+    os.environ["TZ"] = "UTC"  # pyspark takes a datetime without a zone for the machine's
     time.tzset()
     found = SETTINGS | {"spark.sql.shuffle.partitions": str(env.shuffle_partitions)}
     if env.jars == "cache" and "PYSPARK_GATEWAY_PORT" not in os.environ:  # spark-submit has brought its own by now
