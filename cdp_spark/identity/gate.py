@@ -21,7 +21,8 @@ REMEDY = (
 class Word(NamedTuple):
     """What is known of a run before anything is computed; not `changed`: its rules are those of the last run.
 
-    said: why changed rules may be committed; None where their difference is still to be judged.  why: what they lack.
+    said: why changed rules may be committed; None where their difference is still to be judged, and where none changed
+    since another day.  why: what they lack.
     applied: the run is that of `cdp identity apply`.
     """
 
@@ -37,7 +38,8 @@ def word_for(job: Job) -> Word:
     approved = (plan or {}).get("approved", {})
     applied = approved.get("run_id") == job.run_id
     if not applied and (last is None or last["rules_hash"] == rules_hash(job.conf)):
-        return Word()
+        # a run replaces the one before it of its day: who spoke for that one's rules spoke for these
+        return Word(said=last["approval"] if last and last["as_of"] == job.as_of else None)
     why = unfit(plan, last)
     if why is None:
         by = f"by {approved['author']}: {approved['reason']}" if approved.get("author") else "as planned"
@@ -51,12 +53,12 @@ def word_for(job: Job) -> Word:
 
 
 def approval(job: Job, word: Word, found: Resolved) -> str | None:
-    """Why `found`, which is not written yet, may be committed, for identity.runs; None where rules did not change.
+    """Why `found`, which is not written yet, may be committed, for identity.runs; None where no rule has changed since another day.
 
     Raises PlanError where what changed rules do to people is beyond `plan:` and nobody has spoken for it.
     """
     if not word.changed:
-        return None
+        return word.said
     said = word.said or _judged(job, word, found)
     job.warn(f"{CHANGED}, {said}: everybody is resolved anew")
     return said
