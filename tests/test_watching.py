@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from datetime import date, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
@@ -140,6 +141,7 @@ def failing(monkeypatch, error: Exception) -> RunError:
         raise error
 
     monkeypatch.setattr(runner, "import_module", lambda _: SimpleNamespace(run=run))
+    monkeypatch.setattr(runner.jobs, "checkpoints", nullcontext)
     with pytest.raises(RunError) as told:
         runner._run_one(None, between("profile", "profile")[0])
     return told.value

@@ -53,7 +53,7 @@ def word_for(job: Job) -> Word:
 
 
 def approval(job: Job, word: Word, found: Resolved) -> str | None:
-    """Why `found`, which is not written yet, may be committed, for identity.runs; None where no rule has changed since another day.
+    """Why `found`, which is not written yet, may be committed, for identity.runs; None where rules are an earlier day's.
 
     Raises PlanError where what changed rules do to people is beyond `plan:` and nobody has spoken for it.
     """
