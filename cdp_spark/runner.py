@@ -70,7 +70,7 @@ def _in_order(job: Job, steps: list[Step], accept: tuple[str, ...]) -> list[dict
         if stopped & set(upstream(step)):
             stopped.add(step.name)
             continue
-        here = replace(job.step(step.name), accepted=job.accepted or step.name in accept)
+        here = replace(job.step(step.name), accepted=job.accepted or "resolve" in accept)
         here.log(f"[{number}/{len(steps)}] {step.about}")
         try:
             account, why = _marked(here, step, accept)

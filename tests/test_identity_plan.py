@@ -24,7 +24,7 @@ from cdp_spark.lake import Lake
 from cdp_spark.lock import RunError
 from cdp_spark.pipeline import between
 from cdp_spark.runner import refuse_rewind, run_steps
-from jobs import resolve
+from jobs import match, resolve
 from tests.tables import table
 from tests.test_identity import identifiers
 
@@ -95,7 +95,10 @@ FOUND = {
         ({"people": {"before": 100, "merged": 2, "split": 0}}, "2 of 100 people merged (2.0%; max_merged_share 1.0%)"),
         ({"people": {"before": 100, "merged": 0, "split": 2}}, "people split"),
         ({"largest": [1001]}, "a person of 1001 records (max_cluster 1000)"),
-        ({"audiences": {"loyal": {"members": 100, "gained": 3, "lost": 3}}}, "audience loyal: 6.0% of members change"),
+        ({"audiences": {"loyal": {"members": 100, "gained": 5, "lost": 6}}}, "audience loyal: 6.0% of members change"),
+        ({"audiences": {"loyal": {"members": 100, "gained": 5, "lost": 5}}}, None),
+        ({"audiences": {"few": {"members": 3, "gained": 1, "lost": 1}}}, None),
+        ({"audiences": {"few": {"members": 3, "gained": 2, "lost": 0}}}, "audience few: 66.7% of members change"),
         ({"consent_conflicts": 1}, "1 consent conflicts"),
     ],
 )
@@ -187,8 +190,9 @@ def test_other_rules_need_a_plan_and_so_does_their_undoing(spark, conf, tmp_path
 
     first = place.run(1, old)
     assert first["1"] == first["2"] and len(set(first.values())) == 3
-    with pytest.raises(PlanError, match="no plan stands for them: run `cdp identity plan`"):
-        place.run(2, new)
+    for step in (match, resolve):  # which of the two says so: what was matched stays as it was, too
+        with pytest.raises(PlanError, match="no plan stands for them: run `cdp identity plan`"):
+            step.run(place.job(2, new))
     assert isinstance(ask(timid).exception, BeyondError)
     with pytest.raises(PlanError, match="beyond the thresholds"):
         place.run(2, timid)
@@ -267,7 +271,7 @@ def test_a_past_day_says_nothing_of_the_days_after_it_by_other_rules(monkeypatch
         ("new", BEYOND | SPOKEN, True, False, "by ann: one phone"),
         ("old", BEYOND | SPOKEN, True, False, "by ann: one phone"),  # applied: the steward's rows changed, no rule did
         ("new", None, True, False, PlanError("no plan stands for them: run `cdp identity plan`")),
-        ("new", None, False, False, PlanError("1 of 3 people merged (33.3%; max_merged_share 1.0%); nothing was")),
+        ("new", None, False, False, PlanError("1 of 3 people merged (33.3%; max_merged_share 1.0%); no person was")),
         ("new", BEYOND, False, True, "accepted beyond the thresholds (1 of 3 people merged"),
         ("new", None, True, True, "accepted beyond"),
     ],
@@ -300,7 +304,7 @@ def test_changed_rules_stop_at_the_thresholds_until_somebody_applies_them(spark,
     old = deployment(conf, identifiers={"email": {}, "phone": {"link": False}}, plan=ANYTHING)
     new, lax = deployment(conf, **phones), deployment(conf, **phones, plan=ANYTHING | {"required": False})
     first = place.run(1, old)
-    closed = "1 of 3 people merged .33.3%; max_merged_share 1.0%.; nothing was written"
+    closed = "1 of 3 people merged .33.3%; max_merged_share 1.0%.; no person was changed"
     with pytest.raises(RunError, match=closed) as stopped:  # as in a schedule: no plan, and none required
         run_steps(place.job(2, new), between("resolve", "resolve"))
     assert stopped.value.exit_code == 5

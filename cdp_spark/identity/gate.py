@@ -12,8 +12,8 @@ from cdp_spark.job import Job
 
 CHANGED = "the rules that decide who is who changed"
 REMEDY = (
-    "nothing was written. Look at the difference by `cdp identity plan`; then commit it by `cdp identity apply --force "
-    "--author NAME --reason TEXT` (Airflow: the parameter accept=resolve), change the rules, or raise the thresholds "
+    "no person was changed. Look at the difference by `cdp identity plan`; then commit it by `cdp identity apply "
+    "--force --author NAME --reason TEXT` (Airflow: the parameter accept=resolve), change the rules, or raise the thresholds "
     "under `plan:` in identity.yml"
 )
 
@@ -53,7 +53,7 @@ def word_for(job: Job) -> Word:
 
 
 def approval(job: Job, word: Word, found: Resolved) -> str | None:
-    """Why `found`, which is not written yet, may be committed, for identity.runs; None where rules are an earlier day's.
+    """Why `found`, which is not written yet, may be committed, for identity.runs; None where rules are those before.
 
     Raises PlanError where what changed rules do to people is beyond `plan:` and nobody has spoken for it.
     """
