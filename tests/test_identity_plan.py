@@ -16,6 +16,7 @@ from cdp_spark.config.identity import Plan
 from cdp_spark.config.source import Identity
 from cdp_spark.identity import cli, gate
 from cdp_spark.identity.apply import apply
+from cdp_spark.identity.ask import explained
 from cdp_spark.identity.difference import audiences_changed, beyond, consent_conflicts, moves, people_changed
 from cdp_spark.identity.plan import BeyondError, PlanError, name_of, planned, unfit
 from cdp_spark.identity.state import last_run, rules_hash
@@ -323,6 +324,7 @@ def test_changed_rules_stop_at_the_thresholds_until_somebody_applies_them(spark,
     name, lost = merged["3"], ({first["3"], first["4"]} - {merged["3"]}).pop()
     assert merged["4"] == name and ledger(place, "2026-01-02") == {("merged", name, lost, 3)}
     assert (run["approval"], run["applied"]) == ("by ann: one phone, one person", True)
+    assert explained(place.lake("look"), "crm|3").keys == explained(place.lake("look"), "crm|4").keys
     # what was applied is in force: the day's own run, late as it may be, has the same people and asks nothing
     refuse_rewind(place.job(9, new), date(2026, 1, 1))
     assert place.run(2, new) == merged and ledger(place, "2026-01-02") == {("merged", name, lost, 3)}
