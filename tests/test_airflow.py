@@ -111,14 +111,20 @@ def test_dags_need_only_the_pipeline_and_airflow():
 def test_the_day_comes_from_the_run(tmp_path):
     code = (
         "import sys, datetime as d; sys.path.insert(0, sys.argv[1]); import cdp_dag, jinja2, types;"
-        "run = lambda at: types.SimpleNamespace(logical_date=at, run_after=d.datetime(2026, 2, 1, 3));"
+        "run = lambda at, kind='manual', after=d.datetime(2026, 2, 1, 3):"
+        " types.SimpleNamespace(logical_date=at, run_after=after, run_type=kind);"
         "say = lambda **k: print(jinja2.Template(cdp_dag.DAY).render(macros=d, **k));"
         "say(params={'date': None}, dag_run=run(d.datetime(2026, 1, 30, 3)));"
+        "say(params={'date': None}, dag_run=run(d.datetime(2026, 2, 1, 3)));"  # by hand, with Airflow's date: now
+        "say(params={'date': None}, dag_run=run(d.datetime(2026, 1, 31, 3), 'scheduled'));"
+        "say(params={'date': None}, dag_run=run(d.datetime(2026, 2, 1, 2), 'scheduled'));"  # an hourly schedule
         "say(params={'date': None}, dag_run=run(None));"
+        "say(params={'date': None}, dag_run=run(None, 'asset_triggered'));"
         "say(params={'date': '2026-01-02'}, dag_run=run(None))"
     )
     told = Airflow(tmp_path).run("python", "-c", code, str(ROOT / "dags")).stdout.split()
-    assert told[-3:] == ["2026-01-30", "2026-01-31", "2026-01-02"]
+    by_hand, scheduled, undated = ["2026-01-30", "2026-01-31"], ["2026-01-31", "2026-02-01"], ["2026-01-31"] * 2
+    assert told[-7:] == [*by_hand, *scheduled, *undated, "2026-01-02"]
 
 
 @needs_airflow
