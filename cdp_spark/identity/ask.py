@@ -61,8 +61,8 @@ def _refuse_older(person: str, keys: list[str], mine: pd.DataFrame) -> None:
     missing = set(keys) - set(mine["subject_key"]) - set(mine["other_key"])
     if len(keys) > 1 and missing:
         raise AskError(
-            f"identity.evidence is older than the people: it lacks {len(missing)} of the {len(keys)} records of {person}. "
-            "Run the step `health` for the day of the people (`cdp run --from health --to health --date ...`)"
+            f"identity.evidence is old and lacks {len(missing)} of the {len(keys)} records of {person}: "
+            "run the step `health` for the day of the people (`cdp run --from health --to health --date ...`)"
         )
 
 

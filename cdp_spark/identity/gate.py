@@ -13,8 +13,8 @@ from cdp_spark.job import Job
 CHANGED = "the rules that decide who is who changed"
 REMEDY = (
     "no person was changed. Look at the difference by `cdp identity plan`; then commit it by `cdp identity apply "
-    "--force --author NAME --reason TEXT` (Airflow: the parameter accept=resolve), change the rules, or raise the thresholds "
-    "under `plan:` in identity.yml"
+    "--force --author NAME --reason TEXT` (Airflow: the parameter accept=resolve), change the rules, or raise the "
+    "thresholds under `plan:` in identity.yml"
 )
 
 
