@@ -187,13 +187,20 @@ QUICK = {"AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "15",
 
 @needs_airflow
 @pytest.mark.skipif(not os.environ.get("CDP_LONG"), reason="a DAG run of a dozen spark-submits: make test-airflow")
-def test_a_dag_run_with_a_killed_task_and_a_killed_airflow_ends_in_the_tables_of_a_plain_run(spark, tmp_path):
+@pytest.mark.parametrize(
+    "database",
+    [
+        pytest.param("postgresql", marks=pytest.mark.skipif(MISSING, reason="no PostgreSQL programs (initdb, pg_ctl)")),
+        pytest.param("sqlite", marks=pytest.mark.skipif(not MISSING, reason="shown on PostgreSQL")),
+    ],
+)
+def test_a_dag_run_with_a_killed_task_and_a_killed_airflow_ends_in_the_tables_of_a_plain_run(spark, tmp_path, database):
     generate(tmp_path, 300, 1, 7, START)
     failing_submit(tmp_path / "bin", "gold.profiles")
     own = {"CDP_CONF": deployment(tmp_path), "CDP_ENV": "airflow", "CDP_SUBMIT_JARS": ",".join(jars.paths(["core"])),
            "PATH": f"{tmp_path}/bin{os.pathsep}{BIN}{os.pathsep}{os.environ['PATH']}{os.pathsep}{AIRFLOW}"}  # fmt: skip
     with ExitStack() as stack:
-        if not MISSING:
+        if database == "postgresql":
             port = stack.enter_context(postgres())
             execute(port, "CREATE DATABASE airflow")
             address = f"postgresql+psycopg2://cdp@127.0.0.1:{port}/airflow"
