@@ -288,3 +288,15 @@ def test_a_hub_is_what_is_rare_among_the_values_of_its_kind(spark, usual, hubs):
     said = PLAIN.model_copy(update={"max_records": 49})  # what conf says holds, whatever the data make likely
     assert hubs_of(people(spark, rows[-51:], [], [], ONE, said)) == {"shop@a.org"}
     assert hubs_of(people(spark, rows, [], [], ONE, said.model_copy(update={"max_records": 50}))) == set()
+
+
+def test_a_pair_that_the_matcher_refuses_links_nobody_and_is_told(spark):
+    from cdp_spark.identity.pairs import judged_matches
+
+    keys = spark.createDataFrame([("a|1",), ("b|1",), ("b|2",)], "subject_key string")
+    rows = [("a|1", "b|1", 9.0, "name", None), ("b|2", "a|1", 8.0, "name", "one_to_one")]
+    found = judged_matches(spark.createDataFrame(rows, f"{MATCHES}, refused string"), keys, Identity()).collect()
+    assert {(r.subject_key, r.other_key, r.code) for r in found} == {
+        ("a|1", "b|1", None),
+        ("a|1", "b|2", "one_to_one"),
+    }
