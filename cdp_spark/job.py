@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import time
 import uuid
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from datetime import UTC, date, datetime, timedelta
 
@@ -17,7 +18,7 @@ from cdp_spark.config.load import load
 from cdp_spark.config.models import Conf
 from cdp_spark.lake import Lake, Written
 from cdp_spark.say import say
-from cdp_spark.storage import Storage
+from cdp_spark.storage import Storage, StorageError
 
 
 class PlaceError(ValueError):
@@ -165,6 +166,20 @@ def side_by_side(work: Callable[[Job, str], object], job: Job, names: Iterable[s
             for one in apart:
                 job.lake.reads.update(one.lake.reads)
                 job.warnings.extend(one.warnings)
+
+
+@contextmanager
+def checkpoints(job: Job) -> Iterator[None]:
+    """A place for GraphFrames' rounds while a step runs, whichever step finds components; nothing of it is left."""
+    folder = f"{job.lake.root}/_cdp/checkpoints"
+    job.spark.sparkContext.setCheckpointDir(folder)
+    try:
+        yield
+    finally:
+        try:
+            Storage(job.spark).delete(folder)
+        except StorageError as error:  # the step's own outcome counts; the next step deletes what is left
+            job.log(f"{folder} is left for the next step to delete: {error}")
 
 
 def timed(run: Callable[[Job], None], job: Job) -> float:

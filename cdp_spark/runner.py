@@ -70,7 +70,7 @@ def _in_order(job: Job, steps: list[Step], accept: tuple[str, ...]) -> list[dict
         if stopped & set(upstream(step)):
             stopped.add(step.name)
             continue
-        here = replace(job.step(step.name), accepted=job.accepted or step.name in accept)
+        here = replace(job.step(step.name), accepted=job.accepted or "resolve" in accept)
         here.log(f"[{number}/{len(steps)}] {step.about}")
         try:
             account, why = _marked(here, step, accept)
@@ -132,7 +132,8 @@ def _forget(job: Job) -> None:
 def _run_one(job: Job, step: Step) -> float:
     run = import_module(f"jobs.{step.name}").run
     try:
-        return jobs.timed(run, job)
+        with jobs.checkpoints(job):
+            return jobs.timed(run, job)
     except Exception as error:
         if type(error).__module__.split(".")[0] in OURS:
             closed = getattr(error, "exit_code", 3) == 5  # before the step wrote anything

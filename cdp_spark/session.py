@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 import os
 import sys
+import time
 
 from py4j.java_gateway import JVMView
 from pyspark.sql import SparkSession
@@ -105,6 +106,8 @@ def build(
     Under spark-submit (`jars: provided`, `master: null`) the JARs and the master come from its command line.
     """
     os.environ.setdefault("PYSPARK_PYTHON", sys.executable)
+    os.environ["TZ"] = "UTC"  # pyspark takes a datetime without a zone for the machine's
+    time.tzset()
     found = SETTINGS | {"spark.sql.shuffle.partitions": str(env.shuffle_partitions)}
     if env.jars == "cache" and "PYSPARK_GATEWAY_PORT" not in os.environ:  # spark-submit has brought its own by now
         groups = ["core", *(["s3"] if s3 else []), *(["jdbc"] if jdbc else [])]

@@ -19,7 +19,7 @@ from cdp_spark.lock import RunError
 from cdp_spark.marks import marks
 from cdp_spark.pipeline import Step, between
 from cdp_spark.ranges import refuse_broken_off
-from cdp_spark.runner import PLACES, refuse_older, run_steps, with_options
+from cdp_spark.runner import ACCEPT, PLACES, refuse_older, run_steps, with_options
 from cdp_spark.say import say
 from cdp_spark.storage import Storage, StorageError
 
@@ -46,7 +46,7 @@ def new_sources(known: dict | None, now: dict[str, list]) -> tuple[str, ...]:
     return tuple(name for name, files in now.items() if files != known.get(name, []) or ALWAYS in files)
 
 
-def look(job: Job, steps: Sequence[Step]) -> tuple[str, ...] | None:
+def look(job: Job, steps: Sequence[Step], accept: tuple[str, ...] = ()) -> tuple[str, ...] | None:
     """Run `steps` for the sources that have something new since the last look; their names, () where none has.
 
     None: everything was made anew, as on the first look of a day, or after another run came in between. The result
@@ -58,7 +58,7 @@ def look(job: Job, steps: Sequence[Step]) -> tuple[str, ...] | None:
     only = new_sources(state["files"], now) if mine else None
     if only == ():
         return ()
-    run_steps(replace(job, only=only), list(steps))
+    run_steps(replace(job, only=only), list(steps), accept=accept)
     storage.write(uri, json.dumps({"date": str(job.date), "token": _token(job, steps), "files": now}))
     return only
 
@@ -81,7 +81,8 @@ def told(only: tuple[str, ...] | None, seconds: float) -> str:
 @click.option("--once", is_flag=True, help="look once, for a scheduler")
 @click.option("--give-up", "most", default=6, show_default=True, type=click.IntRange(min=1),
               help="failed looks in a row that end the watch")  # fmt: skip
-def watch(conf_dir, env, lake, drops, exports, text, minutes, last, once, most) -> None:
+@ACCEPT
+def watch(conf_dir, env, lake, drops, exports, text, minutes, last, once, most, accept) -> None:
     """Near real time: land and resolve what is new in the day's drops, every few minutes, until it is stopped."""
     try:
         steps = between(None, last)
@@ -92,7 +93,7 @@ def watch(conf_dir, env, lake, drops, exports, text, minutes, last, once, most) 
     while True:
         begin = time.monotonic()
         try:
-            _look_once(start, fixed or datetime.now(UTC).date(), steps)
+            _look_once(start, fixed or datetime.now(UTC).date(), steps, accept)
             failed = 0
         except (RunError, StorageError) as error:
             failed = failed + (error.exit_code != BUSY)
@@ -104,11 +105,11 @@ def watch(conf_dir, env, lake, drops, exports, text, minutes, last, once, most) 
         time.sleep(max(0.0, 60 * pause(minutes, failed) - (time.monotonic() - begin)))
 
 
-def _look_once(start: Callable[..., Job], today: date, steps: Sequence[Step]) -> None:
+def _look_once(start: Callable[..., Job], today: date, steps: Sequence[Step], accept: tuple[str, ...]) -> None:
     begin, job = time.monotonic(), start(today)
     refuse_older(job, today)
     refuse_broken_off(job, [today], steps)
-    job.log(told(look(job, steps), time.monotonic() - begin))
+    job.log(told(look(job, steps, accept), time.monotonic() - begin))
 
 
 def pause(minutes: float, failed: int) -> float:

@@ -29,9 +29,13 @@ SCHEDULE = os.environ.get("CDP_SCHEDULE", "0 3 * * *")
 START = datetime(2026, 1, 1)
 PUBLISHED = Asset("cdp_published_run")
 HOPELESS = {2: "wrong configuration or use", 5: "a gate is closed"}  # trying again would not help
-# The day whose drops are landed: the run's logical date; where it has none (triggered by an asset or an API call
-# without one) the day before it runs.
-DAY = "{{ params.date or (dag_run.logical_date or dag_run.run_after - macros.timedelta(days=1)).strftime('%Y-%m-%d') }}"
+# The day whose drops are landed: a scheduled run's logical date. That of a run triggered by hand is the moment it was
+# triggered at, unless somebody gave one, or there is none (an asset, an API call without one): a day that is over, so
+# the day before it runs at the latest.
+BEFORE = "dag_run.run_after - macros.timedelta(days=1)"
+BY_HAND = f"[dag_run.logical_date or dag_run.run_after, {BEFORE}] | min"
+OF_RUN = f"(dag_run.logical_date if dag_run.logical_date and dag_run.run_type != 'manual' else {BY_HAND})"
+DAY = f"{{{{ params.date or {OF_RUN}.strftime('%Y-%m-%d') }}}}"
 # Weekly steps work on what readers see: no day of their own, which the daily run may not have reached, or has passed.
 NEWEST = "{{ params.date or 'published' }}"
 ACCEPT = "{{ params.accept }}"

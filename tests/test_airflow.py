@@ -111,14 +111,20 @@ def test_dags_need_only_the_pipeline_and_airflow():
 def test_the_day_comes_from_the_run(tmp_path):
     code = (
         "import sys, datetime as d; sys.path.insert(0, sys.argv[1]); import cdp_dag, jinja2, types;"
-        "run = lambda at: types.SimpleNamespace(logical_date=at, run_after=d.datetime(2026, 2, 1, 3));"
+        "run = lambda at, kind='manual', after=d.datetime(2026, 2, 1, 3):"
+        " types.SimpleNamespace(logical_date=at, run_after=after, run_type=kind);"
         "say = lambda **k: print(jinja2.Template(cdp_dag.DAY).render(macros=d, **k));"
         "say(params={'date': None}, dag_run=run(d.datetime(2026, 1, 30, 3)));"
+        "say(params={'date': None}, dag_run=run(d.datetime(2026, 2, 1, 3)));"  # by hand, with Airflow's date: now
+        "say(params={'date': None}, dag_run=run(d.datetime(2026, 1, 31, 3), 'scheduled'));"
+        "say(params={'date': None}, dag_run=run(d.datetime(2026, 2, 1, 2), 'scheduled'));"  # an hourly schedule
         "say(params={'date': None}, dag_run=run(None));"
+        "say(params={'date': None}, dag_run=run(None, 'asset_triggered'));"
         "say(params={'date': '2026-01-02'}, dag_run=run(None))"
     )
     told = Airflow(tmp_path).run("python", "-c", code, str(ROOT / "dags")).stdout.split()
-    assert told[-3:] == ["2026-01-30", "2026-01-31", "2026-01-02"]
+    by_hand, scheduled, undated = ["2026-01-30", "2026-01-31"], ["2026-01-31", "2026-02-01"], ["2026-01-31"] * 2
+    assert told[-7:] == [*by_hand, *scheduled, *undated, "2026-01-02"]
 
 
 @needs_airflow
@@ -181,13 +187,20 @@ QUICK = {"AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "15",
 
 @needs_airflow
 @pytest.mark.skipif(not os.environ.get("CDP_LONG"), reason="a DAG run of a dozen spark-submits: make test-airflow")
-def test_a_dag_run_with_a_killed_task_and_a_killed_airflow_ends_in_the_tables_of_a_plain_run(spark, tmp_path):
+@pytest.mark.parametrize(
+    "database",
+    [
+        pytest.param("postgresql", marks=pytest.mark.skipif(MISSING, reason="no PostgreSQL programs (initdb, pg_ctl)")),
+        pytest.param("sqlite", marks=pytest.mark.skipif(not MISSING, reason="shown on PostgreSQL")),
+    ],
+)
+def test_a_dag_run_with_a_killed_task_and_a_killed_airflow_ends_in_the_tables_of_a_plain_run(spark, tmp_path, database):
     generate(tmp_path, 300, 1, 7, START)
     failing_submit(tmp_path / "bin", "gold.profiles")
     own = {"CDP_CONF": deployment(tmp_path), "CDP_ENV": "airflow", "CDP_SUBMIT_JARS": ",".join(jars.paths(["core"])),
            "PATH": f"{tmp_path}/bin{os.pathsep}{BIN}{os.pathsep}{os.environ['PATH']}{os.pathsep}{AIRFLOW}"}  # fmt: skip
     with ExitStack() as stack:
-        if not MISSING:
+        if database == "postgresql":
             port = stack.enter_context(postgres())
             execute(port, "CREATE DATABASE airflow")
             address = f"postgresql+psycopg2://cdp@127.0.0.1:{port}/airflow"

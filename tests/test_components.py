@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+from types import SimpleNamespace
 
 import pandas as pd
 import pytest
@@ -15,6 +16,7 @@ from cdp_spark.identity import components as module
 from cdp_spark.identity.components import ComponentsError, components
 from cdp_spark.identity.households import SHARED, groups
 from cdp_spark.identity.matching.links import grouped_keys
+from cdp_spark.job import checkpoints
 from tests.conftest import ROOT
 from tests.reference import union_find
 
@@ -144,6 +146,21 @@ def test_households_and_matching_take_the_engine_that_conf_names(spark, monkeypa
     two = [("p1", 0, "device", "tablet"), ("p2", 0, "device", "tablet")]
     assert len({row.part for row in groups(spark.createDataFrame(two, SHARED), home).collect()}) == 1
     assert took == [("graphframes", 7), ("scipy", 5_000_000)]
+
+
+@pytest.mark.slow
+def test_each_step_has_a_place_for_the_rounds_of_graphframes(spark, tmp_path, monkeypatch):
+    """Also `match` and `households`, each of which may be a process of its own; nothing is left behind."""
+    context = spark.sparkContext._jsc.sc()
+    usual, edges = context.getCheckpointDir().get(), spark.createDataFrame([(1, -1), (2, -1)], "src bigint, dst bigint")
+    chain = spark.createDataFrame([(n, n + 1) for n in range(40)], "src bigint, dst bigint")
+    monkeypatch.setattr(module, "ROUNDS", 0)
+    job = SimpleNamespace(spark=spark, lake=SimpleNamespace(root=str(tmp_path)))
+    with checkpoints(job):
+        assert context.getCheckpointDir().get().startswith(f"file:{tmp_path}/_cdp/checkpoints")
+        assert components(edges, chain, engine="graphframes").select("component").distinct().count() == 1
+    assert not (tmp_path / "_cdp" / "checkpoints").exists()
+    spark.sparkContext.setCheckpointDir(usual)
 
 
 @pytest.mark.real

@@ -176,6 +176,14 @@ def test_a_match_is_a_link_and_one_to_another_person_is_none(spark):
     assert "since 2026-01-05 12:00, match: name, score 5.0 bits, probability 0.9697, BRIDGE" in told
 
 
+def test_people_who_are_newer_than_their_evidence_are_not_explained_by_no_link(filled):
+    """As after `cdp watch`, which ends with `resolve`."""
+    keys = explained(filled, "crm|1").keys
+    filled.write("identity.evidence", filled.read("identity.evidence").where("false"))
+    with pytest.raises(AskError, match=f"lacks {len(keys)} of the {len(keys)} records.*--from health --to health"):
+        explained(filled, "crm|1")
+
+
 def test_readers_see_no_half_finished_run(filled):
     """The process died after it had written members: its people are nobody's until a run is complete."""
     before = explained(filled, "crm|1")

@@ -195,6 +195,21 @@ def test_old_ids_lead_to_those_who_have_their_records(spark):
     assert [tuple(row) for row in found] == [(b, a, days[1], days[2])]
 
 
+def test_the_newest_run_is_told_by_versions_whatever_clock_a_driver_had(spark, lake):
+    from datetime import datetime
+
+    from cdp_spark.identity.state import last_run
+
+    assert spark.createDataFrame([(datetime(2026, 7, 1),)], "at timestamp").first()["at"] == datetime(2026, 7, 1)
+    assert spark.sql("SELECT timestamp'2026-07-01T00:00:00Z' AS at").first()["at"] == datetime(2026, 7, 1)
+    shape = lake.read("identity.runs").schema
+    for day, hour, version in ((2, 5, 9), (3, 4, 10)):  # the second one's clock went back an hour
+        row = (date(2026, 1, day), f"run-{day}", datetime(2026, 1, 3, hour), "r", {"identity.members": version}, {},
+               None, None)  # fmt: skip
+        lake.write("identity.runs", spark.createDataFrame([row], shape), on=date(2026, 1, day))
+    assert last_run(lake)["run_id"] == "run-3"
+
+
 @pytest.mark.slow
 def test_a_crash_between_tables_publishes_nothing_and_a_rerun_heals(spark, conf, tmp_path, monkeypatch):
     from datetime import UTC, datetime
@@ -273,3 +288,15 @@ def test_a_hub_is_what_is_rare_among_the_values_of_its_kind(spark, usual, hubs):
     said = PLAIN.model_copy(update={"max_records": 49})  # what conf says holds, whatever the data make likely
     assert hubs_of(people(spark, rows[-51:], [], [], ONE, said)) == {"shop@a.org"}
     assert hubs_of(people(spark, rows, [], [], ONE, said.model_copy(update={"max_records": 50}))) == set()
+
+
+def test_a_pair_that_the_matcher_refuses_links_nobody_and_is_told(spark):
+    from cdp_spark.identity.pairs import judged_matches
+
+    keys = spark.createDataFrame([("a|1",), ("b|1",), ("b|2",)], "subject_key string")
+    rows = [("a|1", "b|1", 9.0, "name", None), ("b|2", "a|1", 8.0, "name", "one_to_one")]
+    found = judged_matches(spark.createDataFrame(rows, f"{MATCHES}, refused string"), keys, Identity()).collect()
+    assert {(r.subject_key, r.other_key, r.code) for r in found} == {
+        ("a|1", "b|1", None),
+        ("a|1", "b|2", "one_to_one"),
+    }

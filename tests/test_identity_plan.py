@@ -16,6 +16,7 @@ from cdp_spark.config.identity import Plan
 from cdp_spark.config.source import Identity
 from cdp_spark.identity import cli, gate
 from cdp_spark.identity.apply import apply
+from cdp_spark.identity.ask import explained
 from cdp_spark.identity.difference import audiences_changed, beyond, consent_conflicts, moves, people_changed
 from cdp_spark.identity.plan import BeyondError, PlanError, name_of, planned, unfit
 from cdp_spark.identity.state import last_run, rules_hash
@@ -24,7 +25,7 @@ from cdp_spark.lake import Lake
 from cdp_spark.lock import RunError
 from cdp_spark.pipeline import between
 from cdp_spark.runner import refuse_rewind, run_steps
-from jobs import resolve
+from jobs import match, resolve
 from tests.tables import table
 from tests.test_identity import identifiers
 
@@ -95,7 +96,10 @@ FOUND = {
         ({"people": {"before": 100, "merged": 2, "split": 0}}, "2 of 100 people merged (2.0%; max_merged_share 1.0%)"),
         ({"people": {"before": 100, "merged": 0, "split": 2}}, "people split"),
         ({"largest": [1001]}, "a person of 1001 records (max_cluster 1000)"),
-        ({"audiences": {"loyal": {"members": 100, "gained": 3, "lost": 3}}}, "audience loyal: 6.0% of members change"),
+        ({"audiences": {"loyal": {"members": 100, "gained": 5, "lost": 6}}}, "audience loyal: 6.0% of members change"),
+        ({"audiences": {"loyal": {"members": 100, "gained": 5, "lost": 5}}}, None),
+        ({"audiences": {"few": {"members": 3, "gained": 1, "lost": 1}}}, None),
+        ({"audiences": {"few": {"members": 3, "gained": 2, "lost": 0}}}, "audience few: 66.7% of members change"),
         ({"consent_conflicts": 1}, "1 consent conflicts"),
     ],
 )
@@ -187,8 +191,9 @@ def test_other_rules_need_a_plan_and_so_does_their_undoing(spark, conf, tmp_path
 
     first = place.run(1, old)
     assert first["1"] == first["2"] and len(set(first.values())) == 3
-    with pytest.raises(PlanError, match="no plan stands for them: run `cdp identity plan`"):
-        place.run(2, new)
+    for step in (match, resolve):  # which of the two says so: what was matched stays as it was, too
+        with pytest.raises(PlanError, match="no plan stands for them: run `cdp identity plan`"):
+            step.run(place.job(2, new))
     assert isinstance(ask(timid).exception, BeyondError)
     with pytest.raises(PlanError, match="beyond the thresholds"):
         place.run(2, timid)
@@ -213,7 +218,7 @@ def test_other_rules_need_a_plan_and_so_does_their_undoing(spark, conf, tmp_path
     assert told == {("merged", name, lost, 4), ("reactivated", lost, None, 5), ("split", lost, name, 5)}
 
 
-RUN = {"run_id": "run-1", "recorded_at": datetime(2026, 1, 2)}
+RUN = {"run_id": "run-1", "recorded_at": datetime(2026, 1, 2), "as_of": date(2026, 1, 2), "approval": None}
 STANDS = {"beyond": [], "planned_after": name_of(RUN)}
 BEYOND, OLD = STANDS | {"beyond": ["2 of 3 people merged"]}, STANDS | {"planned_after": "run-0 2026-01-01T00:00:00"}
 WORD, OLD_WORD = {"approved": {"after": name_of(RUN)}}, {"approved": {"after": OLD["planned_after"]}}
@@ -240,6 +245,25 @@ MERGES = {"people": {"before": 3, "merged": 1, "split": 0}, "largest": [2], "aud
 SPOKEN = {"approved": {"after": name_of(RUN), "run_id": "mine", "author": "ann", "reason": "one phone"}}
 
 
+def asking(required: bool, accepted: bool, warned: list[str], as_of: date = date(2026, 1, 3)) -> SimpleNamespace:
+    """As much of a job as the gate looks at."""
+    conf = SimpleNamespace(identity=Identity(plan=Plan(required=required)))
+    known = {"lake": None, "run_id": "mine", "run_at": None, "as_of": as_of}
+    return SimpleNamespace(**known, conf=conf, accepted=accepted, warn=warned.append)
+
+
+def test_a_past_day_says_nothing_of_the_days_after_it_by_other_rules(monkeypatch):
+    same = MERGES | {"people": {"before": 3, "merged": 0, "split": 0}}
+    known = {"last_run": RUN | {"rules_hash": "old"}, "read_plan": None, "rules_hash": "new", "difference": same}
+    for name, answer in (known | {"published": None}).items():
+        monkeypatch.setattr(gate, name, lambda *_, answer=answer: answer)
+    past, accepted = (asking(False, yes, [], date(2026, 1, 1)) for yes in (False, True))
+    with pytest.raises(PlanError, match="says nothing of the days after.*--accept resolve"):
+        gate.approval(past, gate.word_for(past), None)
+    assert gate.approval(accepted, gate.word_for(accepted), None).startswith("within the thresholds")
+    assert gate.approval(asking(False, False, []), gate.Word(True, why="x"), None).startswith("within")
+
+
 @pytest.mark.parametrize(
     ("rules", "plan", "required", "accepted", "told"),
     [
@@ -248,7 +272,7 @@ SPOKEN = {"approved": {"after": name_of(RUN), "run_id": "mine", "author": "ann",
         ("new", BEYOND | SPOKEN, True, False, "by ann: one phone"),
         ("old", BEYOND | SPOKEN, True, False, "by ann: one phone"),  # applied: the steward's rows changed, no rule did
         ("new", None, True, False, PlanError("no plan stands for them: run `cdp identity plan`")),
-        ("new", None, False, False, PlanError("1 of 3 people merged (33.3%; max_merged_share 1.0%); nothing was")),
+        ("new", None, False, False, PlanError("1 of 3 people merged (33.3%; max_merged_share 1.0%); no person was")),
         ("new", BEYOND, False, True, "accepted beyond the thresholds (1 of 3 people merged"),
         ("new", None, True, True, "accepted beyond"),
     ],
@@ -257,9 +281,8 @@ def test_changed_rules_are_committed_by_plan_word_or_threshold(monkeypatch, rule
     known = {"last_run": RUN | {"rules_hash": "old"}, "read_plan": plan, "rules_hash": rules, "difference": MERGES}
     for name, answer in (known | {"published": None}).items():
         monkeypatch.setattr(gate, name, lambda *_, answer=answer: answer)
-    conf = SimpleNamespace(identity=Identity(plan=Plan(required=required)))
     warned: list[str] = []
-    job = SimpleNamespace(lake=None, conf=conf, run_id="mine", accepted=accepted, run_at=None, warn=warned.append)
+    job = asking(required, accepted, warned)
     if isinstance(told, PlanError):
         with pytest.raises(PlanError, match=re.escape(str(told))):
             gate.approval(job, gate.word_for(job), None)
@@ -282,7 +305,7 @@ def test_changed_rules_stop_at_the_thresholds_until_somebody_applies_them(spark,
     old = deployment(conf, identifiers={"email": {}, "phone": {"link": False}}, plan=ANYTHING)
     new, lax = deployment(conf, **phones), deployment(conf, **phones, plan=ANYTHING | {"required": False})
     first = place.run(1, old)
-    closed = "1 of 3 people merged .33.3%; max_merged_share 1.0%.; nothing was written"
+    closed = "1 of 3 people merged .33.3%; max_merged_share 1.0%.; no person was changed"
     with pytest.raises(RunError, match=closed) as stopped:  # as in a schedule: no plan, and none required
         run_steps(place.job(2, new), between("resolve", "resolve"))
     assert stopped.value.exit_code == 5
@@ -301,10 +324,12 @@ def test_changed_rules_stop_at_the_thresholds_until_somebody_applies_them(spark,
     name, lost = merged["3"], ({first["3"], first["4"]} - {merged["3"]}).pop()
     assert merged["4"] == name and ledger(place, "2026-01-02") == {("merged", name, lost, 3)}
     assert (run["approval"], run["applied"]) == ("by ann: one phone, one person", True)
+    assert explained(place.lake("look"), "crm|3").keys == explained(place.lake("look"), "crm|4").keys
     # what was applied is in force: the day's own run, late as it may be, has the same people and asks nothing
     refuse_rewind(place.job(9, new), date(2026, 1, 1))
     assert place.run(2, new) == merged and ledger(place, "2026-01-02") == {("merged", name, lost, 3)}
-    assert last_run(place.lake("look"))["approval"] is None
+    run = last_run(place.lake("look"))  # which replaced the applied one: who spoke for its rules stays known
+    assert (run["approval"], run["applied"]) == ("by ann: one phone, one person", False)
     # a plan of other records is old; one within the thresholds needs nobody's word, and undoes what was applied
     planned(place.lake("plan"), old)
     place.land(*LANDED, ("crm|5", "phone", "8"))

@@ -55,7 +55,7 @@ def new_model(fitted: dict) -> dict:
 
 
 def ends(found) -> set[tuple[str, str]]:
-    return {(row.a, row.b) for row in found.links.select("a", "b").collect()}
+    return {(row.a, row.b) for row in found.links.where("refused IS NULL").select("a", "b").collect()}
 
 
 def clusters(links: set[tuple[str, str]], keys) -> dict[str, str]:

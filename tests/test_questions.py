@@ -22,10 +22,12 @@ from cdp_spark.governance.trace import persons, trace
 from jobs import audiences as audiences_job
 from jobs import deliver as deliver_job
 from tests.forty import DAY, PEOPLE, put, sha
+from tests.lakes import resolved_as_it_stands
 from tests.tables import table
 
 
 def test_an_export_row_leads_back_to_its_fact(job):
+    resolved_as_it_stands(job.lake, DAY)
     audiences_job.run(job)
     deliver_job.run(job)
     assert persons(job, sha("p05@x.org")) == persons(job, "crm|p05") == persons(job, "p05") == ["p05"]

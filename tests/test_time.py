@@ -189,6 +189,13 @@ def members_of(job, *rows: tuple) -> None:
     job.lake.write("identity.members", job.spark.createDataFrame(full, schema))
 
 
+def spoken(job, word: str | None) -> None:
+    """identity.runs of the job's day, with why changed rules may hold."""
+    row = (job.as_of, job.run_id, job.run_at.replace(tzinfo=None), "rules", {"identity.members": 1}, {}, word, None)
+    frame = job.spark.createDataFrame([row], job.lake.read("identity.runs").schema)
+    job.lake.write("identity.runs", frame, on=job.as_of)
+
+
 def test_a_gate_judges_people_against_the_published_run(spark, tmp_path):
     one, two = (limited(job_on(spark, tmp_path / "lake", "", day)) for day in (ONE, TWO))
     assert [gates.closed(one, step) for step in ("resolve", "audiences", "kpis")] == [[], [], []]
@@ -201,6 +208,11 @@ def test_a_gate_judges_people_against_the_published_run(spark, tmp_path):
     assert gates.closed(one, "resolve") == []  # one of four: as many as may be
     members_of(one, *first[:2], *moved)
     assert "2 of 4 people were merged or split since 2026-01-30" in gates.closed(one, "resolve")[0]
+    # whoever spoke for other rules has looked at what they do, also where the day's own run came a day late
+    for word, shut in (("within the thresholds, though no plan stands", True), ("by ann: one phone", False)):
+        spoken(one, word)
+        assert [bool(gates.closed(job, "resolve")) for job in (one, two)] == [shut, shut]
+    spoken(one, None)
     # the gate kept it back: the next day is not judged by it, though nothing changed on that day
     assert "2 of 4 people" in gates.closed(two, "resolve")[0]
     published(one, ONE)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from datetime import date, datetime, timedelta
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
@@ -140,6 +141,7 @@ def failing(monkeypatch, error: Exception) -> RunError:
         raise error
 
     monkeypatch.setattr(runner, "import_module", lambda _: SimpleNamespace(run=run))
+    monkeypatch.setattr(runner.jobs, "checkpoints", nullcontext)
     with pytest.raises(RunError) as told:
         runner._run_one(None, between("profile", "profile")[0])
     return told.value
@@ -186,10 +188,11 @@ def test_whatever_goes_wrong_ends_in_one_message_and_a_code(monkeypatch, capsys,
 
 @pytest.fixture
 def watched(monkeypatch):
-    """(endings of the looks to come, pauses between them) of a watch that has no lake and does not sleep."""
-    endings, pauses = [], []
+    """(endings of the looks to come, pauses between them, what each accepted) of a watch without lake and sleep."""
+    endings, pauses, accepted = [], [], []
 
-    def look(job, steps):
+    def look(job, steps, accept):
+        accepted.append(accept)
         if ending := endings.pop(0):
             raise ending
         return ()
@@ -199,11 +202,17 @@ def watched(monkeypatch):
                        ("jobs", SimpleNamespace(start=lambda *_, **__: job)),
                        ("time", SimpleNamespace(monotonic=lambda: 0.0, sleep=pauses.append))):  # fmt: skip
         monkeypatch.setattr(watching, name, fake)
-    return endings, pauses
+    return endings, pauses, accepted
+
+
+def test_a_gate_can_be_opened_for_a_look(watched):
+    watched[0].append(None)
+    asked = ["--conf", "conf", "--once", "--accept", "resolve"]
+    assert CliRunner().invoke(watching.watch, asked).exit_code == 0 and watched[2] == [("resolve",)]
 
 
 def test_a_watch_outlives_an_outage_and_gives_up_on_one_that_does_not_end(watched):
-    endings, pauses = watched
+    endings, pauses, _ = watched
     away, busy = StorageError("the store is away"), RunError("another run holds the lake", 4)
     endings += [away, None, busy, *[away] * 6]
     ended = CliRunner().invoke(watching.watch, ["--conf", "conf"])
@@ -213,7 +222,7 @@ def test_a_watch_outlives_an_outage_and_gives_up_on_one_that_does_not_end(watche
 
 
 def test_a_watch_ends_at_once_where_another_look_would_not_help(watched):
-    endings, pauses = watched
+    endings, pauses, _ = watched
     for given, asked in ((RunError("a day too old", 2), []), (StorageError("away"), ["--once"])):
         endings.append(given)
         assert CliRunner().invoke(watching.watch, ["--conf", "conf", *asked]).exception is given

@@ -54,7 +54,9 @@ class Plan(Strict):
     max_merged_share: float = Field(0.01, ge=0, le=1, description="of people before: those that end in another")
     max_split_share: float = Field(0.01, ge=0, le=1, description="of people before: those that lose records")
     max_cluster: int = Field(1_000, ge=2, description="records of one person")
-    max_audience_share: float = Field(0.05, ge=0, le=1, description="of an audience's members: gained and lost")
+    max_audience_share: float = Field(
+        0.05, ge=0, le=1, description="of an audience's members: gained, or lost; one is none"
+    )
     max_consent_conflicts: int = Field(0, ge=0, description="merges of somebody who said yes with one who said no")
 
 

@@ -9,6 +9,7 @@ from pyspark.sql import functions as F
 
 from cdp_spark.gold.people import heirs
 from cdp_spark.governance.consent import consent_state, of_persons, standing
+from cdp_spark.identity.state import published
 from cdp_spark.job import Job
 
 FACT = ("purpose", "channel", "status", "event_time", "known_at", "source", "record_id", "text_version", "namespace")
@@ -16,7 +17,7 @@ FACT = ("purpose", "channel", "status", "event_time", "known_at", "source", "rec
 
 def persons(job: Job, who: str) -> list[str]:
     """Current persons that `who` names: a person_id of any time, a subject key, or a value of an export row."""
-    members = job.lake.read("identity.members")
+    members = published(job.lake, "identity.members")
     sent = job.lake.read("activation.sent").where(F.array_contains(F.map_values("values"), who)).select("person_id")
     then = members.where((F.col("person_id") == who) | (F.col("subject_key") == who)).select("person_id")
     named = then.unionByName(sent).distinct()
@@ -29,7 +30,7 @@ def trace(job: Job, person: str, known: datetime | None = None) -> dict:
     known: only what was known by then. Keys: person_id, purposes, facts (stands: it counts now), audiences, sent.
     """
     lake, purposes = job.lake, job.conf.purposes
-    identifiers, members = lake.read("silver.identifiers"), lake.read("identity.members")
+    identifiers, members = lake.read("silver.identifiers"), published(lake, "identity.members")
     facts = lake.read("silver.consents")
     if known:
         facts = facts.where(F.col("known_at") <= F.lit(known))

@@ -14,7 +14,7 @@ from cdp_spark.storage import Storage
 
 
 def apply(job: Job, author: str = "", reason: str = "", *, force: bool = False) -> tuple[Job, list[dict]]:
-    """Run `match` and `resolve` by the rules of the job's deployment; the job on its day, and both steps' account.
+    """Run `match`, `resolve` and `health` by the rules of the job's deployment; the job on its day, their account.
 
     The people hold from the day after the last run's on, so that the ledger tells what became of those before; a run
     of that day replaces them. Raises PlanError where no plan stands for the rules; a plan that is old or beyond its
@@ -34,7 +34,8 @@ def apply(job: Job, author: str = "", reason: str = "", *, force: bool = False) 
     word = {"after": name_of(last), "run_id": job.run_id, "author": author.strip(), "reason": reason.strip()}
     word["at"] = job.run_at.isoformat()
     Storage(job.spark).write(place_of(job.lake, job.conf), json.dumps(plan | {"approved": word}, indent=1))
-    return job, run_steps(job, between("match", "resolve"))
+    # with `health`, as `cdp identity explain` is what is asked next
+    return job, run_steps(job, [*between("match", "resolve"), *between("health", "health")])
 
 
 def _doubt(job: Job, plan: dict, last: dict) -> str | None:

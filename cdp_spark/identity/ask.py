@@ -33,7 +33,7 @@ class Explained(NamedTuple):
 def explained(lake: Lake, one: str, two: str | None = None) -> Explained:
     """Evidence of the person that `one` names (person id, old id or subject key); with `two`, the path between records.
 
-    Raises AskError where two records belong to two people, UnknownIdError where an id is nobody's.
+    Raises AskError where two records belong to two people or evidence is old, UnknownIdError where an id is nobody's.
     """
     if not lake.exists("identity.evidence"):
         raise AskError(f"{lake.root} has no identity.evidence: run the step `health` first")
@@ -48,11 +48,22 @@ def explained(lake: Lake, one: str, two: str | None = None) -> Explained:
     mine = lake.read("identity.evidence").where(F.col("person_id") == person).limit(MAX_LINKS + 1).toPandas()
     if len(mine) > MAX_LINKS:
         raise AskError(f"{person} has more than {MAX_LINKS} links: read identity.evidence, or ask for two records")
+    _refuse_older(person, keys, mine)
     if two:
         if missing := [text for text in (one, two) if text not in keys]:
             raise AskError(f"a path leads from record to record, and {len(missing)} of the two ids is no subject key")
         mine, keys = path(mine, one, two), [one]
     return Explained(person, keys, mine, told)
+
+
+def _refuse_older(person: str, keys: list[str], mine: pd.DataFrame) -> None:
+    """Raises AskError where evidence does not reach every record of the person: it is of people before these."""
+    missing = set(keys) - set(mine["subject_key"]) - set(mine["other_key"])
+    if len(keys) > 1 and missing:
+        raise AskError(
+            f"identity.evidence is old and lacks {len(missing)} of the {len(keys)} records of {person}: "
+            "run the step `health` for the day of the people (`cdp run --from health --to health --date ...`)"
+        )
 
 
 def person_of(lake: Lake, asked: str) -> tuple[str, list[str]]:

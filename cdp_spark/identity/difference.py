@@ -72,8 +72,10 @@ def beyond(found: dict, limits: Plan) -> list[str]:
     if found["largest"] and found["largest"][0] > limits.max_cluster:
         told.append(f"a person of {found['largest'][0]} records (max_cluster {limits.max_cluster})")
     for name, one in found["audiences"].items():
-        share = (one["gained"] + one["lost"]) / max(one["members"], 1)
-        if share > limits.max_audience_share:
+        # one side alone: whoever moves to another id is lost and gained; one member is a share of no small audience
+        moved = max(one["gained"], one["lost"])
+        share = moved / max(one["members"], 1)
+        if moved > 1 and share > limits.max_audience_share:
             told.append(f"audience {name}: {share:.1%} of members change (max_audience_share)")
     if found["consent_conflicts"] > limits.max_consent_conflicts:
         told.append(

@@ -19,18 +19,23 @@ MUST, CANNOT = "must_link", "cannot_link"
 def judged_matches(matches: DataFrame, keys: DataFrame, rules: Identity) -> DataFrame:
     """One row per pair: subject_key (the smaller), other_key, score, rule, and `code`, null where it may link.
 
-    keys: (subject_key) of every record there is. Of several rows about a pair the best score counts.
+    keys: (subject_key) of every record there is. Of several rows about a pair the best score counts. A column `refused`
+    of matches, where there is one, says why the matcher itself lets a pair link nobody.
     """
+    own = F.col("refused") if "refused" in matches.columns else F.lit(None).cast("string")
     low, high = F.least("subject_key_a", "subject_key_b"), F.greatest("subject_key_a", "subject_key_b")
     rows = matches.where("subject_key_a <> subject_key_b").select(
-        low.alias("subject_key"), high.alias("other_key"), F.struct(F.col("score"), F.col("rule")).alias("best")
+        low.alias("subject_key"),
+        high.alias("other_key"),
+        F.struct(F.col("score"), F.col("rule"), own.alias("refused")).alias("best"),
     )
     rows = rows.groupBy("subject_key", "other_key").agg(F.max("best").alias("best")).select(
-        "subject_key", "other_key", "best.score", "best.rule"
+        "subject_key", "other_key", "best.*"
     )  # fmt: skip
     rows = _both_known(rows, keys)
     weak = F.lit(False) if rules.match_min_score is None else F.col("score") < rules.match_min_score
-    return rows.withColumn("code", F.when(~F.col("known"), "unknown_key").when(weak, "low_score")).drop("known")
+    code = F.when(~F.col("known"), "unknown_key").when(weak, "low_score").otherwise(F.col("refused"))
+    return rows.withColumn("code", code).drop("known", "refused")
 
 
 def judged_links(links: DataFrame, keys: DataFrame, as_of: date) -> DataFrame:

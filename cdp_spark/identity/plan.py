@@ -57,11 +57,11 @@ def _planned(lake: Lake, conf: Conf, as_of: date, run_at: datetime) -> dict:
     """What a plan says, but for its thresholds and the run that it follows."""
     identifiers, members = lake.read("silver.identifiers"), published(lake, "identity.members").localCheckpoint()
     links, known = links_frame(lake.spark, conf.links), published(lake, "identity.anchors")
-    matches, before = _matches(lake, conf, as_of - timedelta(days=1)), lake.read("identity.matches").count()
+    matches, before = _matches(lake, conf, as_of - timedelta(days=1)), lake.read("identity.matches")
     then = as_of + timedelta(days=1)  # the next run: what the last one said is what the plan starts from
     found = resolved(identifiers, matches, links, members, known, conf.identity, then)
     told = {"rules_hash": rules_hash(conf), "planned_at": run_at.isoformat()}
-    told |= {"matches": {"before": before, "after": matches.count()}}
+    told |= {"matches": {"before": _linking(before), "after": _linking(matches)}}
     told |= difference(lake, conf, members, found, run_at)
     found.release()
     return told
@@ -88,6 +88,10 @@ def _matches(lake: Lake, conf: Conf, day: date) -> DataFrame:
     done = made(lake, conf, plan, day, lambda _: None)
     done.found.keyed.unpersist()
     return done.links
+
+
+def _linking(matches: DataFrame) -> int:
+    return matches.where("refused IS NULL").count()
 
 
 def _conflicts(lake: Lake, conf: Conf, moved: DataFrame, members: DataFrame, run_at: datetime) -> int:

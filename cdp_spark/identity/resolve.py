@@ -9,7 +9,6 @@ from cdp_spark.identity.pairs import links_frame
 from cdp_spark.identity.people import Resolved, resolved
 from cdp_spark.identity.state import base_of, row_of_run
 from cdp_spark.job import Job
-from cdp_spark.storage import Storage
 
 WRITES = ("edges", "components", "violations", "anchors", "members")
 
@@ -20,8 +19,6 @@ def resolve(job: Job) -> None:
     Raises PlanError, before anything is written, where changed rules change more than `plan:` allows.
     """
     lake, word = job.lake, word_for(job)
-    checkpoints = f"{lake.root}/_cdp/checkpoints"
-    job.spark.sparkContext.setCheckpointDir(checkpoints)
     found = resolved(
         lake.read("silver.identifiers"),
         lake.read("identity.matches"),
@@ -43,7 +40,6 @@ def resolve(job: Job) -> None:
         tell(job, found)
     finally:
         found.release()
-        Storage(job.spark).delete(checkpoints)
 
 
 def tell(job: Job, found: Resolved) -> None:

@@ -6,6 +6,7 @@ import hashlib
 import json
 
 from pyspark.sql import DataFrame
+from pyspark.sql import functions as F
 
 from cdp_spark.config.models import Conf
 from cdp_spark.identity.incremental import Base
@@ -36,7 +37,9 @@ def rules_hash(conf: Conf) -> str:
 
 def last_run(lake: Lake) -> dict | None:
     """The newest row of identity.runs; None before the first complete run."""
-    row = lake.read("identity.runs").orderBy("recorded_at", ascending=False).first()
+    # versions of a table only grow, which clocks do not
+    newest = (F.col("versions")["identity.members"].desc(), F.desc("recorded_at"))
+    row = lake.read("identity.runs").orderBy(*newest).first()
     return row.asDict() if row else None
 
 

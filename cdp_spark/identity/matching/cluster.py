@@ -7,6 +7,7 @@ import pandas as pd
 
 # bits beyond which a pair says no more: one number all the world copies must not outvote three plain differences
 MOST_BITS = 12.0
+ONE_TO_ONE, OUTVOTED = "one_to_one", "outvoted"  # why a pair that is good enough links nobody
 
 
 def grouped(pairs: pd.DataFrame) -> dict[str, str]:
@@ -58,8 +59,19 @@ def _take_in(between: dict[str, dict[str, float]], one: str, two: str) -> None:
             between[one][other] = between[other][one] = total
 
 
-def kept(pairs: pd.DataFrame) -> pd.DataFrame:
-    """The linked pairs whose ends stay together: a, b, score, first_seen, rule."""
-    group = grouped(pairs)
-    together = pairs["a"].map(group) == pairs["b"].map(group)
-    return pairs.loc[pairs["linked"] & together, ["a", "b", "score", "first_seen", "rule"]]
+def settled(pairs: pd.DataFrame) -> pd.DataFrame:
+    """The linked pairs: a, b, score, first_seen, rule, and refused, null where both ends stay together.
+
+    one_to_one: together a source that holds each person once would stand twice in the group.  outvoted: what is known
+    of all pairs between the two groups speaks against it.
+    """
+    group, links = grouped(pairs), pairs[pairs["linked"]]
+    one, two = links["a"].map(group), links["b"].map(group)
+    ends = pd.concat([pairs[[side, f"source_{side}"]].set_axis(["key", "source"], axis=1) for side in ("a", "b")])
+    ends = ends[ends["source"].notna()]
+    sources = ends.groupby(ends["key"].map(group))["source"].agg(set).to_dict()
+    refused = [
+        None if a == b else ONE_TO_ONE if sources.get(a, set()) & sources.get(b, set()) else OUTVOTED
+        for a, b in zip(one, two, strict=True)
+    ]
+    return links[["a", "b", "score", "first_seen", "rule"]].assign(refused=pd.Series(refused, links.index, object))

@@ -14,13 +14,13 @@ from cdp_spark.config.source import Identity
 from cdp_spark.identity.components import components_by
 from cdp_spark.identity.edges import node
 from cdp_spark.identity.matching.blocking import Rule, caps, proposals, sized
-from cdp_spark.identity.matching.cluster import kept
+from cdp_spark.identity.matching.cluster import settled
 from cdp_spark.identity.matching.comparison import Comparison
 from cdp_spark.identity.matching.counted import Counted, Size, counted, holds, read, size_of
 from cdp_spark.identity.matching.score import least_own, mixture, prior_bits, scored, told, with_rarity
 from cdp_spark.identity.matching.weights import Weighted, tf_columns, weighted
 
-KEPT = "a string, b string, score double, first_seen timestamp, rule string"
+KEPT = "a string, b string, score double, first_seen timestamp, rule string, refused string"
 
 
 class Plan(NamedTuple):
@@ -40,8 +40,9 @@ class Bars(NamedTuple):
 
 
 class Found(NamedTuple):
-    """links: a, b, score, first_seen, rule.  keyed, limits: see `sized`, `caps`.  partners, relatives: of a record, on
-    average.  counted: what the scores rest on.  large, most: groups above max_group, and the records of the largest."""
+    """links: a, b, score, first_seen, rule, refused (see `settled`).  keyed, limits: see `sized`, `caps`.  partners,
+    relatives: of a record, on average.  counted: what the scores rest on.  large, most: groups above max_group, and the
+    records of the largest."""
 
     links: DataFrame
     keyed: DataFrame
@@ -129,6 +130,6 @@ def within(groups: DataFrame, known: DataFrame, max_group: int) -> DataFrame:
 
 
 def together(pairs: DataFrame) -> DataFrame:
-    """The linked pairs whose records stay in one group; groups are small and independent, so pandas does it."""
+    """The linked pairs, and why some are refused; groups are small and independent, so pandas does it."""
     shape = pairs.select("component", "a", "b", "source_a", "source_b", "score", "linked", "first_seen", "rule")
-    return shape.groupBy("component").applyInPandas(kept, KEPT)
+    return shape.groupBy("component").applyInPandas(settled, KEPT)

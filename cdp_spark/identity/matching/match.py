@@ -56,7 +56,9 @@ def match(job: Job) -> dict | None:
     _tell(job, plan.blocked, done.found)
     lake.write("identity.matches", done.links)
     done.found.keyed.unpersist()
-    job.log(f"{lake.writes['identity.matches'].rows} links by model {plan.model_id}")
+    refused = done.links.where("refused IS NOT NULL").count()
+    linking = lake.writes["identity.matches"].rows - refused
+    job.log(f"{linking} links by model {plan.model_id}; {refused} refused for the other records of their groups")
     if done.model != done.before:
         _keep(lake, done.model)
     return done.model
@@ -93,7 +95,9 @@ def _keep(lake: Lake, model: dict) -> None:
 
 def _rows(links: DataFrame, model_id: str) -> DataFrame:
     keys = (F.col("a").alias("subject_key_a"), F.col("b").alias("subject_key_b"))
-    return links.select(*keys, "score", "rule", F.lit(model_id).alias("model_id"), "first_seen").localCheckpoint()
+    return links.select(
+        *keys, "score", "rule", F.lit(model_id).alias("model_id"), "first_seen", "refused"
+    ).localCheckpoint()
 
 
 def _fitted(conf: Conf, records: DataFrame, plan: Plan, day: date, log: Callable[[str], None]) -> dict:
@@ -108,12 +112,12 @@ def _fitted(conf: Conf, records: DataFrame, plan: Plan, day: date, log: Callable
 
 
 def copied(same: DataFrame, records: DataFrame) -> DataFrame:
-    """The links of copies to the record that stands for them: a, b, score, first_seen, rule."""
+    """The links of copies to the record that stands for them: a, b, score, first_seen, rule, refused."""
     seen = records.select("subject_key", "event_time")
     one, two = (seen.toDF(side, f"seen_{side}") for side in ("a", "b"))
     pairs = same.select(F.col("first").alias("a"), F.col("key").alias("b")).join(one, "a").join(two, "b")
     return pairs.select("a", "b", F.lit(COPY_BITS).alias("score"), F.greatest("seen_a", "seen_b").alias("first_seen"),
-                        F.lit(IDENTICAL).alias("rule"))  # fmt: skip
+                        F.lit(IDENTICAL).alias("rule"), F.lit(None).cast("string").alias("refused"))  # fmt: skip
 
 
 def _tell_why_none(job: Job) -> None:
