@@ -16,7 +16,8 @@ from pyspark.sql import functions as F
 
 from cdp_spark.activation import ledger
 from cdp_spark.activation.content import content
-from cdp_spark.activation.deliver import deliver_all
+from cdp_spark.activation.deliver import deliver_all, take_back
+from cdp_spark.activation.objects import DeliveryError
 from cdp_spark.activation.plan import may_hold
 from cdp_spark.config.activation import Destination, Exclude, Quiet
 from cdp_spark.config.leaving import problems
@@ -155,6 +156,31 @@ def test_a_mirror_removes_by_what_was_sent(job):
     deliver_all(fourth)
     last = history(folder)[-1]
     assert [r["email"] for r in rows_of(folder, last, "upsert")] == [sha("p05@x.org")] and last["rows"] == 1
+
+
+@pytest.mark.parametrize("sync", ["mirror", "upsert"])
+def test_a_renamed_field_leaves_nobody_behind(job, sync):
+    """A removal by the new name would tell nobody's value: a mirror is told anew as a whole, all else must be kept."""
+    ads = {"sync": sync, "normalisers": "google_2026_11"}
+    named = [{name: {"column": "email", "normaliser": "email"}} for name in ("EMAIL", "email")]
+    first = with_destinations(job, {"ads": ads | {"fields": named[0]}})
+    audiences_job.run(first)
+    deliver_all(first)
+    says(job, "p05", "withdrawn", DAY + timedelta(1))
+    second = on(with_destinations(job, {"ads": ads | {"fields": named[1]}}), DAY + timedelta(1))
+    audiences_job.run(second)
+    if sync == "upsert":
+        with pytest.raises(DeliveryError, match="ads: holds rows that were named by EMAIL"):
+            deliver_all(second)
+        return
+    take_back(second)  # whatever stopped the run
+    there = {sha(f"p{n:02}@x.org") for n in range(2, 29)} - {sha("p05@x.org")}
+    last = history(Path(job.exports) / "ads")
+    assert len(last) == 1 and {r["email"] for r in rows_of(Path(job.exports) / "ads", last[0], "upsert")} == there
+    says(job, "p06", "withdrawn", DAY + timedelta(2))
+    deliver_all(on(second, DAY + timedelta(2)))
+    last = history(Path(job.exports) / "ads")
+    assert [r["email"] for r in rows_of(Path(job.exports) / "ads", last[-1], "remove")] == [sha("p06@x.org")]
 
 
 def test_who_no_removal_could_name_is_not_added(job):

@@ -7,6 +7,7 @@ person, the e-mail address, the normaliser set or the rules.
 
 from __future__ import annotations
 
+import json
 from typing import NamedTuple
 
 from pyspark.sql import Column, DataFrame, Window
@@ -54,6 +55,20 @@ def valued(rows: DataFrame, sent: DataFrame, name: str) -> DataFrame:
     known = sent.where(F.col("destination") == name).select(*same, "values")
     asked = rows.withColumn("op", F.when(F.col("op") == "refused", "add").otherwise(F.col("op")))
     return asked.join(known, same)
+
+
+def forgotten(before: DataFrame, deliveries: DataFrame, name: str, destination: Destination) -> list[str]:
+    """Fields that rows of `before` were named by when they left, and that name nothing at the destination any more:
+    no removal of today would tell them."""
+    made = deliveries.where((F.col("destination") == name) & F.col("naming").isNotNull()).select("sequence", "naming")
+    units = {frozenset(unit) for unit in destination.units}
+    past = {row["naming"]: json.loads(row["naming"]) for row in made.select("naming").distinct().collect()}
+    gone = {text: [unit for unit in told if frozenset(unit) not in units] for text, told in past.items()}
+    if not any(gone.values()):  # as on nearly every day
+        return []
+    odd = made.where(F.col("naming").isin([text for text, lost in gone.items() if lost])).distinct()
+    still = before.join(F.broadcast(odd), "sequence").select("naming").distinct().collect()
+    return sorted({"+".join(unit) for row in still for unit in gone[row["naming"]]})
 
 
 def known(members: DataFrame, before: DataFrame) -> DataFrame:

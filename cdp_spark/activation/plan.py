@@ -91,11 +91,11 @@ def _quietly(job: Job, name: str, spec: Destination, now: DataFrame, before: Dat
     return ledger.unchanged(now, before, job.lake.read("identity.members"), quiet)
 
 
-def withdrawn(job: Job, name: str, spec: Destination, state: DataFrame) -> Plan:
+def withdrawn(job: Job, name: str, spec: Destination, state: DataFrame, *, anew: bool = False) -> Plan:
     """What must leave a destination on a day on which nobody may be added: who may no longer be addressed.
 
     Only permission is asked, not who is a member today: what audiences were made of may be what went wrong. A whole
-    list is told anew, of who was on it and may stay.
+    list is told anew, of who was on it and may stay.  anew: as in `plan`.
     """
     sent, deliveries = job.lake.read("activation.sent"), job.lake.read("activation.deliveries")
     before = ledger.held(sent, deliveries, name, seen_before_confirmed=spec.protocol == "http").persist()
@@ -106,9 +106,10 @@ def withdrawn(job: Job, name: str, spec: Destination, state: DataFrame) -> Plan:
     stays = before.join(ledger.staying(before, shape, people, yes), ledger.ROW, "left_semi").persist()
     gone = ledger.valued(before.join(stays, ledger.ROW, "left_anti"), sent, name).persist()
     removed = gone.count()
-    if spec.sync == "full" and removed:
+    if (spec.sync == "full" or anew) and removed:
         now = content(_known(job, spec, state, _as_before(job, spec, stays)), spec, job.conf.base.region).persist()
         found = ledger.changes(now, before, sent, name, spec)
+        found = found._replace(adds=now, removes=now.limit(0)) if anew else found
     else:
         now = ledger.as_sent(ledger.valued(stays, sent, name), shape, spec).persist()
         found = ledger.Changes(shape, gone, ledger.removes(gone, now, spec))
