@@ -183,6 +183,30 @@ def test_a_renamed_field_leaves_nobody_behind(job, sync):
     assert [r["email"] for r in rows_of(Path(job.exports) / "ads", last[-1], "remove")] == [sha("p06@x.org")]
 
 
+@pytest.mark.slow
+def test_upsert_takes_back_former_values_and_keeps_those_that_others_have(job):
+    """p04 gets the very row of p03, p05 loses the address; p06 left and stays, with the address that p07 had too."""
+    fields = {"email": {"column": "email", "normaliser": "email"}, "points": {"column": "points"}}
+    first = with_destinations(job, {"ads": {"sync": "upsert", "normalisers": "google_2026_11", "fields": fields}})
+    who, lake = F.col("person_id"), job.lake
+    shared = F.when(who.isin("p06", "p07"), "s@x.org").otherwise(F.col("email"))
+    points = F.when(who == "p07", 7.0).otherwise(1.0)
+    lake.write("gold.profiles", lake.read("gold.profiles").withColumns({"email": shared, "points": points}))
+    audiences_job.run(first)
+    deliver_all(first)
+    email = F.when(who == "p04", "p03@x.org").when(who != "p05", F.col("email"))
+    tier = F.when(who == "p06", "tin").otherwise(F.col("tier"))
+    lake.write("gold.profiles", lake.read("gold.profiles").withColumns({"email": email, "tier": tier}))
+    says(job, "p07", "withdrawn", DAY + timedelta(1))
+    second = on(first, DAY + timedelta(1))
+    audiences_job.run(second)
+    deliver_all(second)
+    folder = Path(job.exports) / "ads"
+    last = history(folder)[-1]
+    assert {r["email"] for r in rows_of(folder, last, "remove")} == {sha("p04@x.org"), sha("p05@x.org")}
+    assert rows_of(folder, last, "upsert") == []
+
+
 def test_who_no_removal_could_name_is_not_added(job):
     """Meta takes a name alone, and finds nobody by it for a removal."""
     fields = {

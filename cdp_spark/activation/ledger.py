@@ -100,7 +100,7 @@ def changes(
         gone = gone.join(staying.select(*ROW), ROW, "left_anti")
     gone = valued(gone, sent, name)
     adds = now.join(sure, ["_audience", "_row_id"], "left_anti")
-    return Changes(adds, gone, removes(gone, now, destination, sent.where(F.col("destination") == name)))
+    return Changes(adds, gone, removes(gone, now, destination, sent.where(F.col("destination") == name), staying))
 
 
 def unchanged(now: DataFrame, before: DataFrame, members: DataFrame, audiences: list[str]) -> DataFrame:
@@ -129,10 +129,14 @@ def due(actions: DataFrame, done: DataFrame, field: str, today: DataFrame) -> Da
     return rows.withColumn("_n", F.row_number().over(first)).where("_n = 1").drop("_n")
 
 
-def removes(gone: DataFrame, now: DataFrame, destination: Destination, sent: DataFrame | None = None) -> DataFrame:
+def removes(
+    gone: DataFrame, now: DataFrame, destination: Destination, sent: DataFrame | None = None,
+    staying: DataFrame | None = None,
+) -> DataFrame:  # fmt: skip
     """Rows to remove in the shape of `content`: the fields that name a row, as they were sent; all others null.
 
-    sent: what left for the destination, which tells the values of those rows of `now` whose fields are not there.
+    sent: what left for the destination, which tells the values of those rows of `now` whose fields are not there, and
+    of `staying`, see `changes`.
     """
     units, unit = destination.units, ["audience", "_unit", "_key"]
     if not units:
@@ -149,6 +153,7 @@ def removes(gone: DataFrame, now: DataFrame, destination: Destination, sent: Dat
         there = sent.where("op = 'add'").select(*ROW, keys(lambda f: F.col("values")[f]))
         there = there.join(left.select(*unit).distinct(), unit, "left_semi")
         ids = now.select(F.col("_audience").alias("audience"), F.col("_row_id").alias("row_id"))
+        ids = ids if staying is None else ids.unionByName(staying.select(*ROW))
         left = left.join(there.join(ids, ROW, "left_semi"), unit, "left_anti")
     rows = left.groupBy(*ROW).agg(
         F.first("person_id").alias("person_id"),

@@ -56,7 +56,7 @@ def plan(job: Job, name: str, spec: Destination, state: DataFrame, *, lost: bool
         kept = ledger.Changes(now, ledger.valued(before, sent, name), now.limit(0))
     else:
         quiet = _quiet(job, spec)
-        kept = ledger.changes(now, before, sent, name, spec, _stay(job, spec, now, before, quiet, state))
+        kept = ledger.changes(now, before, sent, name, spec, _stay(job, spec, people, now, before, quiet, state))
     if anew:
         kept = kept._replace(adds=now, removes=now.limit(0))
     kept = ledger.Changes(*(frame.persist() for frame in kept))
@@ -145,13 +145,22 @@ def _due(job: Job, name: str, spec: Destination, state: DataFrame, done: DataFra
     return ledger.due(actions(job, name, spec, state), done, spec.units[0][0], today).drop("_as_of")
 
 
-def _stay(job: Job, spec: Destination, now: DataFrame, before: DataFrame, quiet: list[str], state) -> DataFrame | None:
-    """Rows of `before` that stay though they are not in `now`; None where none does: a whole list replaces all."""
+def _stay(
+    job: Job, spec: Destination, people: DataFrame, now: DataFrame, before: DataFrame, quiet: list[str], state
+) -> DataFrame | None:
+    """Rows of `before` that stay though they are not in `now`; None where none does: a whole list replaces all.
+
+    Who is in the audience is told by `people`: of equal rows `now` knows one person, of empty ones none.
+    """
     keeping = {"upsert": spec.audiences + spec.journeys, "mirror": quiet}.get(spec.sync)
     if not keeping:
         return None
     yes = reduce(DataFrame.unionByName, [_allowed(spec, job, one, state) for one in keeping])
-    newer = now.limit(0) if spec.journeys else now  # an action does not take the place of another
+    inside = people.select(F.col("audience").alias("_audience"), F.col("person_id").alias("_person_id"))
+    still = now.where(F.col("_audience").isin(*quiet)).select(*inside.columns)  # at quiet hours nobody is newer
+    newer = inside.where(~F.col("_audience").isin(*quiet)).unionByName(still)
+    if spec.journeys:  # an action does not take the place of another
+        newer = newer.limit(0)
     return ledger.staying(before, newer, job.lake.read("identity.members"), yes)
 
 
