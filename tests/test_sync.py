@@ -226,7 +226,7 @@ def test_who_no_removal_could_name_is_not_added(job):
 @pytest.mark.parametrize("sync", ["full", "mirror"])
 def test_quiet_hours_add_nobody_and_lose_nobody(job, sync):
     """The values of all change, p28 leaves, p30 is new, p05 withdraws: in quiet hours only that last thing counts."""
-    fields = {"person_id": {"column": "person_id"}, "points": {"column": "points"}}
+    fields = {"person_id": {"column": "person_id"}, "user.points": {"column": "points"}}
     lake, quiet = job.lake, RULE.model_copy(update={"quiet_hours": Quiet(start="00:00", end="23:59")})
     first = with_destinations(job, {"crm": {"fields": fields, "sync": sync}})
     audiences_job.run(first)
@@ -243,7 +243,7 @@ def test_quiet_hours_add_nobody_and_lose_nobody(job, sync):
     if sync == "full":
         found = rows_of(folder, last, "replace")
         assert {row["person_id"] for row in found} == {f"p{n:02}" for n in range(1, 28)} - {"p05"}
-        assert {row["points"] for row in found} == {"7.0"}
+        assert {row["user.points"] for row in found} == {"7.0"}
     else:
         assert {row["person_id"] for row in rows_of(folder, last, "remove")} == {"p05"}
         changed = {row["person_id"] for row in rows_of(folder, last, "upsert")}

@@ -81,7 +81,7 @@ def with_known(made: DataFrame, known: DataFrame) -> DataFrame:
     """Rows of `content` (`made`), and of those of `known` that are held already their OWN columns; fields are null."""
     rows = known.where("_row_id IS NOT NULL").groupBy(F.col("audience").alias("_audience"), "_row_id")
     held = rows.agg(F.min("person_id").alias("_person_id"), F.min("_input_id").alias("_input_id"))
-    new = made.join(held, ["_audience", "_row_id"], "left_anti").select(*made.columns)
+    new = made.join(held, ["_audience", "_row_id"], "left_anti")
     return new.unionByName(held, allowMissingColumns=True)
 
 
@@ -114,8 +114,7 @@ def unchanged(now: DataFrame, before: DataFrame, members: DataFrame, audiences: 
     others = mine.join(rows, ["_audience", "_row_id"], "left_anti").join(
         known, ["_audience", "_person_id"], "left_semi"
     )
-    kept = same.unionByName(others.select(*same.columns))
-    return kept.unionByName(now.where(~F.col("_audience").isin(*audiences)).select(*kept.columns)).select(*now.columns)
+    return same.unionByName(others).unionByName(now.where(~F.col("_audience").isin(*audiences)))
 
 
 def due(actions: DataFrame, done: DataFrame, field: str, today: DataFrame) -> DataFrame:
