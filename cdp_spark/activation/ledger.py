@@ -34,6 +34,7 @@ def held(sent: DataFrame, deliveries: DataFrame, name: str, *, seen_before_confi
 
     A file delivery that is not confirmed was never seen by anybody. With `seen_before_confirmed` (HTTP) its rows may
     have arrived: they are held but not `sure`, so they are removed where they must go, and sent again where they stay.
+    So is a row that was refused: another try of its delivery may have been taken.
     """
     done = deliveries.where((F.col("destination") == name) & (F.col("status") == "confirmed"))
     known = done.select("delivery_id", F.lit(True).alias("_done")).distinct()
@@ -44,7 +45,7 @@ def held(sent: DataFrame, deliveries: DataFrame, name: str, *, seen_before_confi
     order = F.struct("sequence", F.col("op").isin(*REFUSALS))
     told = F.struct("op", "person_id", "input_id", "sequence", "_done")
     last = rows.groupBy(*ROW).agg(F.max_by(told, order).alias("_"))
-    found = last.where(~(F.col("_._done") & F.col("_.op").isin("remove", "refused")))
+    found = last.where(~(F.col("_._done") & (F.col("_.op") == "remove")))
     sure = F.col("_._done") & (F.col("_.op") == "add")
     return found.select(*ROW, "_.person_id", "_.input_id", sure.alias("sure"), "_.sequence", "_.op")
 
