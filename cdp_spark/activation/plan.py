@@ -86,8 +86,8 @@ def _quietly(job: Job, name: str, spec: Destination, now: DataFrame, before: Dat
     if not quiet:
         return now
     job.log(f"{name}: quiet hours of {', '.join(quiet)}: only who may no longer be addressed is removed")
-    if spec.journeys:
-        return now.where(~F.col("_audience").isin(*quiet))
+    if spec.journeys:  # theirs are not among the actions that are due
+        return now
     return ledger.unchanged(now, before, job.lake.read("identity.members"), quiet)
 
 
@@ -142,7 +142,9 @@ def _due(job: Job, name: str, spec: Destination, state: DataFrame, done: DataFra
         .join(heir(job.lake.read("identity.members")), "person_id")
     )
     today = today.select(F.col("now").alias("person_id")).distinct()
-    return ledger.due(actions(job, name, spec, state), done, spec.units[0][0], today).drop("_as_of")
+    # quiet journeys first: what may not leave now must not take the turn of what may
+    rows = actions(job, name, spec, state).where(~F.col("audience").isin(*_quiet(job, spec)))
+    return ledger.due(rows, done, spec.units[0][0], today).drop("_as_of")
 
 
 def _stay(
