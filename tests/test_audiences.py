@@ -140,7 +140,7 @@ def test_contacts_count_days_and_channels_and_follow_merges(spark):
     sent = table(
         spark,
         "destination string | delivery_id string | sequence int | audience string | op string | person_id string | "
-        "row_id string\n crm | d1 | 1 | a | add | old | r1\n crm | d2 | 3 | a | add | ann | r3\n"
+        "row_id string\n crm | d1 | 1 | a | add | old | r1\n crm | d2 | 4 | a | add | ann | r3\n"
         "ads | d1 | 1 | a | add | ann | r1\n crm | d3 | 2 | a | remove | ann | r1\n crm | d3 | 2 | a | add | ann | r2\n"
         "crm | d4 | 3 | a | add | ann | r2",
     )

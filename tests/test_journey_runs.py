@@ -13,7 +13,7 @@ from pyspark.sql import functions as F
 
 from cdp_spark.activation.deliver import deliver_all
 from cdp_spark.config.acting import problems
-from cdp_spark.config.activation import Destination, Quiet
+from cdp_spark.config.activation import Cap, Destination, Quiet
 from cdp_spark.config.journeys import Journey, Offer
 from jobs import audiences as audiences_job
 from jobs import journeys as journeys_job
@@ -160,10 +160,10 @@ def test_a_quiet_journey_does_not_take_the_turn_of_another(walking):
 def test_who_enters_an_audience_that_is_written_to_today_has_had_a_contact(walking):
     fields = {"person_id": {"column": "person_id"}}
     mail = Destination(
-        description="", protocol="s3_files", audiences=["vip"], prefix="m", fields=fields, channel="email"
+        description="", protocol="s3_files", audiences=["vip"], prefix="m", fields=fields, channel="mail"
     )
-    capped = {name: Journey.model_validate(one.model_dump() | {"caps": [{"contacts": 1, "days": 7}]})
-              for name, one in walking.conf.journeys.items()}  # fmt: skip
+    caps = {"caps": (Cap(contacts=1, days=7),)}
+    capped = {name: one.model_copy(update=caps) for name, one in walking.conf.journeys.items()}
     job = with_conf(walking, journeys=capped, destinations=walking.conf.destinations | {"mail": mail})
     audiences_job.run(job)
     assert journeys_job.build(job).where("at IS NOT NULL").isEmpty()

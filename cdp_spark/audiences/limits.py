@@ -39,10 +39,10 @@ def contacts(
         dated = deliveries.where("status = 'confirmed'").select(
             "destination", "delivery_id", F.col("date").alias("day")
         )
-        rows = _first(
-            sent.where(F.col("destination").isin(*channels)).join(dated, ["destination", "delivery_id"]), members
+        added = sent.where(F.col("destination").isin(*channels)).join(dated, ["destination", "delivery_id"])
+        rows = _first(added, members).select(
+            F.col("now").alias("person_id"), "day", of[F.col("destination")].alias("channel")
         )
-        rows = rows.select(F.col("now").alias("person_id"), "day", of[F.col("destination")].alias("channel"))
         found = found.unionByName(rows.where("channel IS NOT NULL"))
     return found.where(F.col("day") < F.lit(day)).distinct()
 
