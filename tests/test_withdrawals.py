@@ -16,7 +16,7 @@ from cdp_spark.lock import RunError
 from cdp_spark.pipeline import STEPS, keeps_back
 from cdp_spark.runner import run_steps
 from jobs import audiences as audiences_job
-from tests.forty import DAY, PEOPLE, RULE, on, says, with_destinations
+from tests.forty import DAY, PEOPLE, RULE, on, put, says, with_destinations
 from tests.reader import holds, manifests
 from tests.receiver import HOW, receiver  # noqa: F401  a fixture
 
@@ -91,6 +91,21 @@ def test_who_withdrew_is_removed_behind_a_closed_gate_and_after_a_step_that_fail
     rest = replace(whole, warnings=[], conf=whole.conf.model_copy(update={"destinations": {}}))
     deliver_all(rest)  # taken out of the deployment with all that they hold
     assert [line.split(": ")[1] for line in rest.warnings] == ["ads", "list", "mail", "post"]
+
+
+def test_a_whole_list_keeps_its_values_where_the_features_of_the_day_are_not_there(job):
+    fields = {"person_id": {"column": "person_id"}, "orders": {"column": "orders_30d"}}
+    here = with_destinations(job, {"list": {"fields": fields}})
+    rows = job.lake.read("gold.profiles").select("person_id").withColumn("orders_30d", F.lit(3))
+    put(job.lake, "gold.features", rows.withColumn("as_of", F.lit(here.as_of)), on=here.as_of)
+    audiences_job.run(here)
+    deliver_all(here)
+    day = on(here, DAY + timedelta(1))
+    says(day, "p05", "withdrawn", day.date)
+    take_back(day)
+    last = manifests(lambda key: (Path(here.exports) / "list" / key).read_bytes())[-1]
+    told = "".join((Path(here.exports) / "list" / f["path"]).read_text() for f in last["files"])
+    assert sorted(told.split()) == sorted(["person_id,orders", *(f"{p},3" for p in EVERYBODY - {"p05"})])
 
 
 def test_what_keeps_deliveries_back():

@@ -102,7 +102,10 @@ def deliver(job: Job, name: str, spec: Destination, state: DataFrame, *, adds: b
     if lost and not adds:
         return  # nothing is there that could be taken back
     anew = aged(chain, spec, job.date) or (not lost and _renamed(job, name, spec))
-    found = plan(job, name, spec, state, lost=lost, anew=anew) if adds else withdrawn(job, name, spec, state, anew=anew)
+    if adds:
+        found = plan(job, name, spec, state, lost=lost, anew=anew)
+    else:
+        found = withdrawn(job, name, spec, state, anew=anew, told=last and last["date"])
     if anew:
         last = None
     same = not adds or (last and last["date"] == job.date and last["about"] == about)

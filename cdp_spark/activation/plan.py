@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from dataclasses import replace
+from datetime import date, timedelta
 from functools import reduce
 from typing import NamedTuple
 
@@ -91,11 +92,14 @@ def _quietly(job: Job, name: str, spec: Destination, now: DataFrame, before: Dat
     return ledger.unchanged(now, before, job.lake.read("identity.members"), quiet)
 
 
-def withdrawn(job: Job, name: str, spec: Destination, state: DataFrame, *, anew: bool = False) -> Plan:
+def withdrawn(
+    job: Job, name: str, spec: Destination, state: DataFrame, *, anew: bool = False, told: date | None = None
+) -> Plan:
     """What must leave a destination on a day on which nobody may be added: who may no longer be addressed.
 
     Only permission is asked, not who is a member today: what audiences were made of may be what went wrong. A whole
-    list is told anew, of who was on it and may stay.  anew: as in `plan`.
+    list is told anew, of who was on it and may stay, as it was on the day `told` of the last delivery: features of this
+    day may not be there.  anew: as in `plan`.
     """
     sent, deliveries = job.lake.read("activation.sent"), job.lake.read("activation.deliveries")
     before = ledger.held(sent, deliveries, name, seen_before_confirmed=spec.protocol == "http").persist()
@@ -107,7 +111,8 @@ def withdrawn(job: Job, name: str, spec: Destination, state: DataFrame, *, anew:
     gone = ledger.valued(before.join(stays, ledger.ROW, "left_anti"), sent, name).persist()
     removed = gone.count()
     if (spec.sync == "full" or anew) and removed:
-        now = content(_known(job, spec, state, _as_before(job, spec, stays)), spec, job.conf.base.region).persist()
+        then = replace(job, date=told or job.date)
+        now = content(_known(then, spec, state, _as_before(job, spec, stays)), spec, job.conf.base.region).persist()
         found = ledger.changes(now, before, sent, name, spec)
         found = found._replace(adds=now, removes=now.limit(0)) if anew else found
     else:
