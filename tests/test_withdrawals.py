@@ -12,6 +12,7 @@ from pyspark.sql import functions as F
 from cdp_spark.activation.deliver import deliver_all, take_back
 from cdp_spark.audiences.members import held_out
 from cdp_spark.config.models import Gates
+from cdp_spark.governance import gates
 from cdp_spark.lock import RunError
 from cdp_spark.pipeline import STEPS, keeps_back
 from cdp_spark.runner import run_steps
@@ -106,6 +107,20 @@ def test_a_whole_list_keeps_its_values_where_the_features_of_the_day_are_not_the
     last = manifests(lambda key: (Path(here.exports) / "list" / key).read_bytes())[-1]
     told = "".join((Path(here.exports) / "list" / f["path"]).read_text() for f in last["files"])
     assert sorted(told.split()) == sorted(["person_id,orders", *(f"{p},3" for p in EVERYBODY - {"p05"})])
+
+
+def test_behind_a_closed_gate_of_identity_a_no_is_that_of_the_published_people(job, monkeypatch):
+    """A mass merge that waits for somebody's word: p21 would be a part of p00, who had said no. A word still counts."""
+    here = with_destinations(job, {"list": {"fields": ID}})
+    audiences_job.run(here)
+    deliver_all(here)
+    day = on(here, DAY + timedelta(1))
+    monkeypatch.setattr("jobs.resolve.run", lambda job: merged(job, "p21", "p00", job.as_of))
+    monkeypatch.setitem(gates.GATES, "resolve", lambda job: ["people merged"])
+    says(day, "p05", "withdrawn", day.date)
+    with pytest.raises(RunError, match="people merged"):
+        run_steps(day, [step for step in STEPS if step.name in ("resolve", "deliver")])
+    assert who(here, "list") == EVERYBODY - {"p05"}
 
 
 def test_what_keeps_deliveries_back():
