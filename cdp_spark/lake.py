@@ -55,6 +55,7 @@ class Lake:
     reads: dict[str, int] = field(default_factory=dict)
     writes: dict[str, Written] = field(default_factory=dict)
     on_write: Callable[[str, Written], None] | None = None
+    seen: dict[str, Callable[[DataFrame], DataFrame]] = field(default_factory=dict)  # tables that are read otherwise
     alone: RLock = field(default_factory=RLock, repr=False)  # what only one thread may do at a time
 
     def contract(self, name: str) -> Table:
@@ -103,7 +104,8 @@ class Lake:
         reader = self.spark.read.format("delta").option("versionAsOf", self.reads[name])
         found = reader.table(self.location(name)) if self.catalog else reader.load(self.location(name))
         table = self.contract(name)
-        return found.select(*as_promised(table, difference(name, found.schema, table)))
+        found = found.select(*as_promised(table, difference(name, found.schema, table)))
+        return self.seen[name](found) if name in self.seen else found
 
     def write(self, name: str, frame: DataFrame, *, on: date | None = None, source: str = "") -> Written:
         """Check `frame` against its contract and commit it by the table's mode.

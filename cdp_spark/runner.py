@@ -22,6 +22,7 @@ from cdp_spark.cost import Meter
 from cdp_spark.failures import failure
 from cdp_spark.failures import told as outage
 from cdp_spark.governance import gates
+from cdp_spark.identity.past import known_on
 from cdp_spark.job import Job, PlaceError
 from cdp_spark.lock import RunError, lock
 from cdp_spark.marks import begin, finish, marks, of_run
@@ -82,7 +83,7 @@ def _in_order(job: Job, steps: list[Step], accept: tuple[str, ...]) -> list[dict
         done.append(account)
         if why:
             stopped.add(step.name)
-            reasons += why + (_take_back(job) if keeps_back(step, steps) else [])
+            reasons += why + (_take_back(job, doubted=step.name == "resolve") if keeps_back(step, steps) else [])
     if reasons:
         raise RunError(
             f"gate closed: {'; '.join(reasons)}. Not run: {', '.join(sorted(stopped - {d['name'] for d in done}))}. "
@@ -92,11 +93,17 @@ def _in_order(job: Job, steps: list[Step], accept: tuple[str, ...]) -> list[dict
     return done
 
 
-def _take_back(job: Job) -> list[str]:
-    """Take who may no longer be addressed out of every destination; [why that failed], which ends nothing else."""
+def _take_back(job: Job, *, doubted: bool = False) -> list[str]:
+    """Take who may no longer be addressed out of every destination; [why that failed], which ends nothing else.
+
+    doubted: who is who today waits for somebody's word; a no is asked of the people of the last published run.
+    """
     from cdp_spark.activation.deliver import take_back
 
     here = job.step("deliver")
+    if doubted:
+        published = partial(known_on, at=gates.base(job))
+        here = replace(here, lake=replace(here.lake, seen={"identity.members": published}))
     here.log("nothing new is delivered; who may no longer be addressed is taken back all the same")
     try:
         take_back(here)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 from pyspark.sql import functions as F
 
-from cdp_spark.activation.deliver import exports
+from cdp_spark.activation.deliveries import exports
 from cdp_spark.audiences.members import summary as audiences
 from cdp_spark.job import Job
 from cdp_spark.marks import marks, warnings

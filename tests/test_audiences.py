@@ -139,12 +139,15 @@ def test_contacts_count_days_and_channels_and_follow_merges(spark):
     )
     sent = table(
         spark,
-        "destination string | delivery_id string | op string | person_id string\n crm | d1 | add | old\n"
-        "crm | d2 | add | ann\n ads | d1 | add | ann",
+        "destination string | delivery_id string | sequence int | audience string | op string | person_id string | "
+        "row_id string\n crm | d1 | 1 | a | add | old | r1\n crm | d2 | 4 | a | add | ann | r3\n"
+        "ads | d1 | 1 | a | add | ann | r1\n crm | d3 | 2 | a | remove | ann | r1\n crm | d3 | 2 | a | add | ann | r2\n"
+        "crm | d4 | 3 | a | add | ann | r2",
     )
     deliveries = table(
         spark,
         "destination string | delivery_id string | status string | date date\n crm | d1 | confirmed | 2026-05-20\n"
+        "crm | d3 | confirmed | 2026-05-21\n crm | d4 | confirmed | 2026-05-22\n"  # a new address; the list anew
         "crm | d2 | confirmed | 2026-05-31\n ads | d1 | confirmed | 2026-05-20",
     )
     found = contacts(interactions, sent, deliveries, members, {"crm": "email"}, DAY)

@@ -13,6 +13,7 @@ from pyspark.sql import functions as F
 
 from cdp_spark.activation.deliver import deliver_all
 from cdp_spark.config.acting import problems
+from cdp_spark.config.activation import Cap, Destination, Quiet
 from cdp_spark.config.journeys import Journey, Offer
 from jobs import audiences as audiences_job
 from jobs import journeys as journeys_job
@@ -142,3 +143,27 @@ def test_who_has_heard_enough_or_withdrew_and_what_stands_in_a_second_run(walkin
 
 def with_conf(job, **parts):
     return replace(job, conf=job.conf.model_copy(update=parts))
+
+
+@pytest.mark.slow
+def test_a_quiet_journey_does_not_take_the_turn_of_another(walking):
+    """A day's deliveries failed: the older action is due first, but its journey is quiet now."""
+    audiences_job.run(walking)
+    journeys_job.run(walking)
+    second = on(walking, DAY + timedelta(1))
+    journeys_job.run(second)  # j waits, so that late has its turn
+    quiet = walking.conf.journeys["j"].model_copy(update={"quiet_hours": Quiet(start="00:00", end="23:59")})
+    deliver_all(with_conf(second, journeys=walking.conf.journeys | {"j": quiet}))
+    assert {(r["person_id"], r["action"]) for r in received(second)} == {(p, "late") for p in PEOPLE[1:29]}
+
+
+def test_who_enters_an_audience_that_is_written_to_today_has_had_a_contact(walking):
+    fields = {"person_id": {"column": "person_id"}}
+    mail = Destination(
+        description="", protocol="s3_files", audiences=["vip"], prefix="m", fields=fields, channel="mail"
+    )
+    caps = {"caps": (Cap(contacts=1, days=7),)}
+    capped = {name: one.model_copy(update=caps) for name, one in walking.conf.journeys.items()}
+    job = with_conf(walking, journeys=capped, destinations=walking.conf.destinations | {"mail": mail})
+    audiences_job.run(job)
+    assert journeys_job.build(job).where("at IS NOT NULL").isEmpty()

@@ -16,7 +16,8 @@ from pyspark.sql import functions as F
 
 from cdp_spark.activation import ledger
 from cdp_spark.activation.content import content
-from cdp_spark.activation.deliver import deliver_all
+from cdp_spark.activation.deliver import deliver_all, take_back
+from cdp_spark.activation.objects import DeliveryError
 from cdp_spark.activation.plan import may_hold
 from cdp_spark.config.activation import Destination, Exclude, Quiet
 from cdp_spark.config.leaving import problems
@@ -157,6 +158,55 @@ def test_a_mirror_removes_by_what_was_sent(job):
     assert [r["email"] for r in rows_of(folder, last, "upsert")] == [sha("p05@x.org")] and last["rows"] == 1
 
 
+@pytest.mark.parametrize("sync", ["mirror", "upsert"])
+def test_a_renamed_field_leaves_nobody_behind(job, sync):
+    """A removal by the new name would tell nobody's value: a mirror is told anew as a whole, all else must be kept."""
+    ads = {"sync": sync, "normalisers": "google_2026_11"}
+    named = [{name: {"column": "email", "normaliser": "email"}} for name in ("EMAIL", "email")]
+    first = with_destinations(job, {"ads": ads | {"fields": named[0]}})
+    audiences_job.run(first)
+    deliver_all(first)
+    says(job, "p05", "withdrawn", DAY + timedelta(1))
+    second = on(with_destinations(job, {"ads": ads | {"fields": named[1]}}), DAY + timedelta(1))
+    audiences_job.run(second)
+    if sync == "upsert":
+        with pytest.raises(DeliveryError, match="ads: holds rows that were named by EMAIL"):
+            deliver_all(second)
+        return
+    take_back(second)  # whatever stopped the run
+    there = {sha(f"p{n:02}@x.org") for n in range(2, 29)} - {sha("p05@x.org")}
+    last = history(Path(job.exports) / "ads")
+    assert len(last) == 1 and {r["email"] for r in rows_of(Path(job.exports) / "ads", last[0], "upsert")} == there
+    says(job, "p06", "withdrawn", DAY + timedelta(2))
+    deliver_all(on(second, DAY + timedelta(2)))
+    last = history(Path(job.exports) / "ads")
+    assert [r["email"] for r in rows_of(Path(job.exports) / "ads", last[-1], "remove")] == [sha("p06@x.org")]
+
+
+@pytest.mark.slow
+def test_upsert_takes_back_former_values_and_keeps_those_that_others_have(job):
+    """p04 gets the very row of p03, p05 loses the address; p06 left and stays, with the address that p07 had too."""
+    fields = {"email": {"column": "email", "normaliser": "email"}, "points": {"column": "points"}}
+    first = with_destinations(job, {"ads": {"sync": "upsert", "normalisers": "google_2026_11", "fields": fields}})
+    who, lake = F.col("person_id"), job.lake
+    shared = F.when(who.isin("p06", "p07"), "s@x.org").otherwise(F.col("email"))
+    points = F.when(who == "p07", 7.0).otherwise(1.0)
+    lake.write("gold.profiles", lake.read("gold.profiles").withColumns({"email": shared, "points": points}))
+    audiences_job.run(first)
+    deliver_all(first)
+    email = F.when(who == "p04", "p03@x.org").when(who != "p05", F.col("email"))
+    tier = F.when(who == "p06", "tin").otherwise(F.col("tier"))
+    lake.write("gold.profiles", lake.read("gold.profiles").withColumns({"email": email, "tier": tier}))
+    says(job, "p07", "withdrawn", DAY + timedelta(1))
+    second = on(first, DAY + timedelta(1))
+    audiences_job.run(second)
+    deliver_all(second)
+    folder = Path(job.exports) / "ads"
+    last = history(folder)[-1]
+    assert {r["email"] for r in rows_of(folder, last, "remove")} == {sha("p04@x.org"), sha("p05@x.org")}
+    assert rows_of(folder, last, "upsert") == []
+
+
 def test_who_no_removal_could_name_is_not_added(job):
     """Meta takes a name alone, and finds nobody by it for a removal."""
     fields = {
@@ -176,7 +226,7 @@ def test_who_no_removal_could_name_is_not_added(job):
 @pytest.mark.parametrize("sync", ["full", "mirror"])
 def test_quiet_hours_add_nobody_and_lose_nobody(job, sync):
     """The values of all change, p28 leaves, p30 is new, p05 withdraws: in quiet hours only that last thing counts."""
-    fields = {"person_id": {"column": "person_id"}, "points": {"column": "points"}}
+    fields = {"person_id": {"column": "person_id"}, "user.points": {"column": "points"}}
     lake, quiet = job.lake, RULE.model_copy(update={"quiet_hours": Quiet(start="00:00", end="23:59")})
     first = with_destinations(job, {"crm": {"fields": fields, "sync": sync}})
     audiences_job.run(first)
@@ -193,7 +243,7 @@ def test_quiet_hours_add_nobody_and_lose_nobody(job, sync):
     if sync == "full":
         found = rows_of(folder, last, "replace")
         assert {row["person_id"] for row in found} == {f"p{n:02}" for n in range(1, 28)} - {"p05"}
-        assert {row["points"] for row in found} == {"7.0"}
+        assert {row["user.points"] for row in found} == {"7.0"}
     else:
         assert {row["person_id"] for row in rows_of(folder, last, "remove")} == {"p05"}
         changed = {row["person_id"] for row in rows_of(folder, last, "upsert")}

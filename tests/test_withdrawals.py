@@ -12,11 +12,12 @@ from pyspark.sql import functions as F
 from cdp_spark.activation.deliver import deliver_all, take_back
 from cdp_spark.audiences.members import held_out
 from cdp_spark.config.models import Gates
+from cdp_spark.governance import gates
 from cdp_spark.lock import RunError
 from cdp_spark.pipeline import STEPS, keeps_back
 from cdp_spark.runner import run_steps
 from jobs import audiences as audiences_job
-from tests.forty import DAY, PEOPLE, RULE, on, says, with_destinations
+from tests.forty import DAY, PEOPLE, RULE, on, put, says, with_destinations
 from tests.reader import holds, manifests
 from tests.receiver import HOW, receiver  # noqa: F401  a fixture
 
@@ -91,6 +92,35 @@ def test_who_withdrew_is_removed_behind_a_closed_gate_and_after_a_step_that_fail
     rest = replace(whole, warnings=[], conf=whole.conf.model_copy(update={"destinations": {}}))
     deliver_all(rest)  # taken out of the deployment with all that they hold
     assert [line.split(": ")[1] for line in rest.warnings] == ["ads", "list", "mail", "post"]
+
+
+def test_a_whole_list_keeps_its_values_where_the_features_of_the_day_are_not_there(job):
+    fields = {"person_id": {"column": "person_id"}, "orders": {"column": "orders_30d"}}
+    here = with_destinations(job, {"list": {"fields": fields}})
+    rows = job.lake.read("gold.profiles").select("person_id").withColumn("orders_30d", F.lit(3))
+    put(job.lake, "gold.features", rows.withColumn("as_of", F.lit(here.as_of)), on=here.as_of)
+    audiences_job.run(here)
+    deliver_all(here)
+    day = on(here, DAY + timedelta(1))
+    says(day, "p05", "withdrawn", day.date)
+    take_back(day)
+    last = manifests(lambda key: (Path(here.exports) / "list" / key).read_bytes())[-1]
+    told = "".join((Path(here.exports) / "list" / f["path"]).read_text() for f in last["files"])
+    assert sorted(told.split()) == sorted(["person_id,orders", *(f"{p},3" for p in EVERYBODY - {"p05"})])
+
+
+def test_behind_a_closed_gate_of_identity_a_no_is_that_of_the_published_people(job, monkeypatch):
+    """A mass merge that waits for somebody's word: p21 would be a part of p00, who had said no. A word still counts."""
+    here = with_destinations(job, {"list": {"fields": ID}})
+    audiences_job.run(here)
+    deliver_all(here)
+    day = on(here, DAY + timedelta(1))
+    monkeypatch.setattr("jobs.resolve.run", lambda job: merged(job, "p21", "p00", job.as_of))
+    monkeypatch.setitem(gates.GATES, "resolve", lambda job: ["people merged"])
+    says(day, "p05", "withdrawn", day.date)
+    with pytest.raises(RunError, match="people merged"):
+        run_steps(day, [step for step in STEPS if step.name in ("resolve", "deliver")])
+    assert who(here, "list") == EVERYBODY - {"p05"}
 
 
 def test_what_keeps_deliveries_back():

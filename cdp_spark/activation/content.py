@@ -27,7 +27,8 @@ def with_input_id(members: DataFrame, destination: Destination, region: str) -> 
 
     Who had a row of this id before has the very same row now: it need not be made, only known.
     """
-    rules = json.dumps([destination.normalisers, region, LIBRARY, destination.sync, *destination.key,
+    library = [LIBRARY] if any(target.normaliser == "phone" for target in destination.fields.values()) else []
+    rules = json.dumps([destination.normalisers, region, *library, destination.sync, *destination.key,
                         {name: target.model_dump() for name, target in destination.fields.items()}])  # fmt: skip
     read = [F.expr(target.column).alias(name) for name, target in destination.fields.items()]
     text = F.to_json(F.struct(*read), {"ignoreNullFields": "false"})

@@ -15,6 +15,7 @@ from pyspark.sql import functions as F
 
 from cdp_spark.activation import files, http, ledger
 from cdp_spark.activation.content import description
+from cdp_spark.activation.deliveries import confirm, exports, newest, reconcile, record
 from cdp_spark.activation.files import Delivery, Part
 from cdp_spark.activation.objects import DeliveryError, Objects, objects
 from cdp_spark.activation.plan import Plan, audience, plan, rule, withdrawn
@@ -24,10 +25,6 @@ from cdp_spark.config.leaving import identifying
 from cdp_spark.job import Job, side_by_side
 from cdp_spark.storage import Storage, StorageError
 
-DELIVERY = (
-    "destination string, delivery_id string, status string, sequence int, date date, uri string, rows bigint, "
-    "files int, manifest_sha256 string, about string, run_id string, recorded_at timestamp"
-)
 REFUSED = "audience string, row_id string, person_id string, reason string"
 
 
@@ -44,9 +41,10 @@ def deliver_all(job: Job) -> list[dict]:
 def _warn_of_left_behind(job: Job) -> None:
     """Tell of destinations that hold people and are in the deployment no more: who withdraws is not removed there."""
     sent, deliveries = job.lake.read("activation.sent"), job.lake.read("activation.deliveries")
-    gone = deliveries.where(~F.col("destination").isin(*job.conf.destinations)).select("destination").distinct()
-    for name in sorted(row["destination"] for row in gone.collect()):
-        if not ledger.held(sent, deliveries, name, seen_before_confirmed=True).isEmpty():
+    gone = deliveries.where(~F.col("destination").isin(*job.conf.destinations))
+    posted = F.bool_or(F.col("uri").rlike("^https?://")).alias("posted")  # the protocol that conf tells no more
+    for name, seen in sorted(map(tuple, gone.groupBy("destination").agg(posted).collect())):
+        if not ledger.held(sent, deliveries, name, seen_before_confirmed=seen).isEmpty():
             job.warn(
                 f"{name}: holds people and is no destination of conf any more: nobody who withdraws is removed there; "
                 "bring its file back, with an audience of `where: 'false'`, for one run"
@@ -100,10 +98,14 @@ def deliver(job: Job, name: str, spec: Destination, state: DataFrame, *, adds: b
         job.warn(f"{name}: the delivery in force is of {ahead}; nothing was delivered for {job.date}")
         return
     chain = files.chain(store, pointer) if adds and last and store and spec.keep_days else []
-    about, lost, anew = description(name, spec), store is not None and last is None, aged(chain, spec, job.date)
+    about, lost = description(name, spec), store is not None and last is None
     if lost and not adds:
         return  # nothing is there that could be taken back
-    found = plan(job, name, spec, state, lost=lost, anew=anew) if adds else withdrawn(job, name, spec, state)
+    anew = aged(chain, spec, job.date) or (not lost and _renamed(job, name, spec))
+    if adds:
+        found = plan(job, name, spec, state, lost=lost, anew=anew)
+    else:
+        found = withdrawn(job, name, spec, state, anew=anew, told=last and last["date"])
     if anew:
         last = None
     same = not adds or (last and last["date"] == job.date and last["about"] == about)
@@ -121,13 +123,25 @@ def aged(chain: list[dict], spec: Destination, day: date) -> bool:
     return spec.sync == "mirror" and bool(chain) and chain[-1]["date"] < oldest
 
 
-def newest(job: Job, name: str, pointer: dict | None) -> dict | None:
-    """The delivery that the destination follows now; None where there is none, or none that `pointer` names."""
-    rows = job.lake.read("activation.deliveries").where((F.col("destination") == name) & F.expr("status = 'confirmed'"))
-    if pointer is not None:
-        rows = rows.where(F.col("delivery_id") == pointer.get("delivery_id", ""))
-    found = rows.orderBy(F.desc("sequence")).first()
-    return found.asDict() if found else None
+def _renamed(job: Job, name: str, spec: Destination) -> bool:
+    """Whether rows are held under fields that name nothing any more, so that a mirror's whole list must replace them.
+
+    Raises DeliveryError where no list replaces what is there (http, upsert): nobody could be taken back.
+    """
+    if spec.sync == "full":
+        return False
+    sent, deliveries = job.lake.read("activation.sent"), job.lake.read("activation.deliveries")
+    before = ledger.held(sent, deliveries, name, seen_before_confirmed=spec.protocol == "http")
+    lost = ledger.forgotten(before, deliveries, name, spec)
+    if lost and (spec.http or spec.sync == "upsert"):
+        raise DeliveryError(
+            f"holds rows that were named by {', '.join(lost)}, which names nothing any more: they could never be "
+            "removed. Keep these fields (and `key`) as they were, or first empty the list under them: for one run an "
+            "audience of `where: 'false'` and sync mirror"
+        )
+    if lost:
+        job.log(f"{name}: rows were named by {', '.join(lost)}: the whole list replaces all that is there")
+    return bool(lost)
 
 
 def _delivery(job: Job, name: str, spec: Destination, found: Plan, last: dict | None, url, about: str) -> Delivery:
@@ -151,7 +165,7 @@ def _delivery(job: Job, name: str, spec: Destination, found: Plan, last: dict | 
 
 
 def _make(job: Job, delivery: Delivery, found: Plan, store: Objects | None, about: str) -> None:
-    _record(job, delivery, "intent", job.date, about=about)
+    record(job, delivery, "intent", job.date, about=about)
     names = [f for f, target in delivery.spec.fields.items() if identifying(job.conf, target)]
     given = {
         "destination": delivery.destination,
@@ -166,7 +180,7 @@ def _make(job: Job, delivery: Delivery, found: Plan, store: Objects | None, abou
     told = files.manifest(job, delivery, store)
     job.lake.write("activation.sent", rows)
     pointer = files.put_in_force(job, delivery, store, *told)
-    _confirm(job, delivery, pointer, about)
+    confirm(job, delivery, pointer, about)
     job.log(f"{delivery.destination}: {_told(delivery)} in {pointer['files']} files, {delivery.uri}")
     if delivery.spec.sync == "full" and not pointer["rows"]:
         job.warn(f"{delivery.destination}: nobody to deliver; the list of the destination is now empty")
@@ -184,7 +198,7 @@ def _post(job: Job, delivery: Delivery, found: Plan, rows: DataFrame, given: dic
         job.warn(f"{delivery.destination}: {count} rows were refused; the next run offers them again")
     if failure:
         raise failure
-    _record(job, delivery, "confirmed", job.date, files=0, about=about)
+    record(job, delivery, "confirmed", job.date, files=0, about=about)
     job.log(f"{delivery.destination}: {_told(delivery)} posted to {http.place(delivery.uri)}")
 
 
@@ -231,37 +245,5 @@ def _expire(job: Job, delivery: Delivery, store: Objects, pointer: dict) -> None
     for row in files.expired(known, delivery.destination, job.date, spec.keep_days, needed):
         Storage(job.spark).delete(row["uri"])
         old = delivery._replace(delivery_id=row["delivery_id"], sequence=row["sequence"], uri=row["uri"], parts=())
-        _record(job, old, "expired", row["date"], about=row["about"])
+        record(job, old, "expired", row["date"], about=row["about"])
         job.log(f"{delivery.destination}: delivery {row['delivery_id']} is older than {spec.keep_days} days: deleted")
-
-
-def reconcile(job: Job, name: str, pointer: dict) -> None:
-    """Confirm the delivery that the pointer names, where a run died between pointer and confirmation."""
-    told = job.lake.read("activation.deliveries").where(F.col("destination") == name)
-    mine = told.where(F.col("delivery_id") == pointer.get("delivery_id", "")).collect()
-    if {row["status"] for row in mine} == {"intent"}:
-        job.log(f"{name}: confirming {pointer['delivery_id']}, which an earlier run put in force")
-        spec = job.conf.destinations[name]
-        row = mine[0]
-        delivery = Delivery(name, spec, row["delivery_id"], row["sequence"], row["uri"], (), None)
-        _confirm(job, delivery, pointer, row["about"])
-
-
-def _confirm(job: Job, delivery: Delivery, pointer: dict, about: str) -> None:
-    known = {"rows": pointer["rows"], "files": pointer["files"], "manifest": pointer["manifest_sha256"]}
-    _record(job, delivery, "confirmed", date.fromisoformat(pointer["date"]), about=about, **known)
-
-
-def _record(job: Job, delivery: Delivery, status: str, day: date, *, about: str, rows: int | None = None,
-            files: int | None = None, manifest: str | None = None) -> None:  # fmt: skip
-    rows = delivery.count if rows is None else rows
-    row = (delivery.destination, delivery.delivery_id, status, delivery.sequence, day, delivery.uri, rows, files,
-           manifest, about, job.run_id, job.run_at)  # fmt: skip
-    job.lake.write("activation.deliveries", job.spark.createDataFrame([row], DELIVERY))
-
-
-def exports(deliveries: DataFrame, day: date) -> list[dict]:
-    """[{"destination", "uri", "files", "rows"}]: the newest confirmed delivery of `day` to each destination."""
-    rows = deliveries.where((F.col("date") == F.lit(day)) & (F.col("status") == "confirmed")).orderBy("sequence")
-    newest = {row["destination"]: row for row in rows.collect()}
-    return [{k: newest[name][k] for k in ("destination", "uri", "files", "rows")} for name in sorted(newest)]

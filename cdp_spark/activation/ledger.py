@@ -7,6 +7,7 @@ person, the e-mail address, the normaliser set or the rules.
 
 from __future__ import annotations
 
+import json
 from typing import NamedTuple
 
 from pyspark.sql import Column, DataFrame, Window
@@ -33,6 +34,7 @@ def held(sent: DataFrame, deliveries: DataFrame, name: str, *, seen_before_confi
 
     A file delivery that is not confirmed was never seen by anybody. With `seen_before_confirmed` (HTTP) its rows may
     have arrived: they are held but not `sure`, so they are removed where they must go, and sent again where they stay.
+    So is a row that was refused: another try of its delivery may have been taken.
     """
     done = deliveries.where((F.col("destination") == name) & (F.col("status") == "confirmed"))
     known = done.select("delivery_id", F.lit(True).alias("_done")).distinct()
@@ -43,7 +45,7 @@ def held(sent: DataFrame, deliveries: DataFrame, name: str, *, seen_before_confi
     order = F.struct("sequence", F.col("op").isin(*REFUSALS))
     told = F.struct("op", "person_id", "input_id", "sequence", "_done")
     last = rows.groupBy(*ROW).agg(F.max_by(told, order).alias("_"))
-    found = last.where(~(F.col("_._done") & F.col("_.op").isin("remove", "refused")))
+    found = last.where(~(F.col("_._done") & (F.col("_.op") == "remove")))
     sure = F.col("_._done") & (F.col("_.op") == "add")
     return found.select(*ROW, "_.person_id", "_.input_id", sure.alias("sure"), "_.sequence", "_.op")
 
@@ -56,6 +58,20 @@ def valued(rows: DataFrame, sent: DataFrame, name: str) -> DataFrame:
     return asked.join(known, same)
 
 
+def forgotten(before: DataFrame, deliveries: DataFrame, name: str, destination: Destination) -> list[str]:
+    """Fields that rows of `before` were named by when they left, and that name nothing at the destination any more:
+    no removal of today would tell them."""
+    made = deliveries.where((F.col("destination") == name) & F.col("naming").isNotNull()).select("sequence", "naming")
+    units = {frozenset(unit) for unit in destination.units}
+    past = {row["naming"]: json.loads(row["naming"]) for row in made.select("naming").distinct().collect()}
+    gone = {text: [unit for unit in told if frozenset(unit) not in units] for text, told in past.items()}
+    if not any(gone.values()):  # as on nearly every day
+        return []
+    odd = made.where(F.col("naming").isin([text for text, lost in gone.items() if lost])).distinct()
+    still = before.join(F.broadcast(odd), "sequence").select("naming").distinct().collect()
+    return sorted({"+".join(unit) for row in still for unit in gone[row["naming"]]})
+
+
 def known(members: DataFrame, before: DataFrame) -> DataFrame:
     """`members` (with _input_id) and _row_id of the row that is surely held of the very same input; null where none."""
     rows = before.where("sure AND input_id IS NOT NULL").groupBy("audience", F.col("input_id").alias("_input_id"))
@@ -66,7 +82,7 @@ def with_known(made: DataFrame, known: DataFrame) -> DataFrame:
     """Rows of `content` (`made`), and of those of `known` that are held already their OWN columns; fields are null."""
     rows = known.where("_row_id IS NOT NULL").groupBy(F.col("audience").alias("_audience"), "_row_id")
     held = rows.agg(F.min("person_id").alias("_person_id"), F.min("_input_id").alias("_input_id"))
-    new = made.join(held, ["_audience", "_row_id"], "left_anti").select(*made.columns)
+    new = made.join(held, ["_audience", "_row_id"], "left_anti")
     return new.unionByName(held, allowMissingColumns=True)
 
 
@@ -85,7 +101,7 @@ def changes(
         gone = gone.join(staying.select(*ROW), ROW, "left_anti")
     gone = valued(gone, sent, name)
     adds = now.join(sure, ["_audience", "_row_id"], "left_anti")
-    return Changes(adds, gone, removes(gone, now, destination, sent.where(F.col("destination") == name)))
+    return Changes(adds, gone, removes(gone, now, destination, sent.where(F.col("destination") == name), staying))
 
 
 def unchanged(now: DataFrame, before: DataFrame, members: DataFrame, audiences: list[str]) -> DataFrame:
@@ -99,8 +115,7 @@ def unchanged(now: DataFrame, before: DataFrame, members: DataFrame, audiences: 
     others = mine.join(rows, ["_audience", "_row_id"], "left_anti").join(
         known, ["_audience", "_person_id"], "left_semi"
     )
-    kept = same.unionByName(others.select(*same.columns))
-    return kept.unionByName(now.where(~F.col("_audience").isin(*audiences)).select(*kept.columns)).select(*now.columns)
+    return same.unionByName(others).unionByName(now.where(~F.col("_audience").isin(*audiences)))
 
 
 def due(actions: DataFrame, done: DataFrame, field: str, today: DataFrame) -> DataFrame:
@@ -114,10 +129,14 @@ def due(actions: DataFrame, done: DataFrame, field: str, today: DataFrame) -> Da
     return rows.withColumn("_n", F.row_number().over(first)).where("_n = 1").drop("_n")
 
 
-def removes(gone: DataFrame, now: DataFrame, destination: Destination, sent: DataFrame | None = None) -> DataFrame:
+def removes(
+    gone: DataFrame, now: DataFrame, destination: Destination, sent: DataFrame | None = None,
+    staying: DataFrame | None = None,
+) -> DataFrame:  # fmt: skip
     """Rows to remove in the shape of `content`: the fields that name a row, as they were sent; all others null.
 
-    sent: what left for the destination, which tells the values of those rows of `now` whose fields are not there.
+    sent: what left for the destination, which tells the values of those rows of `now` whose fields are not there, and
+    of `staying`, see `changes`.
     """
     units, unit = destination.units, ["audience", "_unit", "_key"]
     if not units:
@@ -134,6 +153,7 @@ def removes(gone: DataFrame, now: DataFrame, destination: Destination, sent: Dat
         there = sent.where("op = 'add'").select(*ROW, keys(lambda f: F.col("values")[f]))
         there = there.join(left.select(*unit).distinct(), unit, "left_semi")
         ids = now.select(F.col("_audience").alias("audience"), F.col("_row_id").alias("row_id"))
+        ids = ids if staying is None else ids.unionByName(staying.select(*ROW))
         left = left.join(there.join(ids, ROW, "left_semi"), unit, "left_anti")
     rows = left.groupBy(*ROW).agg(
         F.first("person_id").alias("person_id"),

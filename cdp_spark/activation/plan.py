@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from dataclasses import replace
+from datetime import date, timedelta
 from functools import reduce
 from typing import NamedTuple
 
@@ -56,7 +57,7 @@ def plan(job: Job, name: str, spec: Destination, state: DataFrame, *, lost: bool
         kept = ledger.Changes(now, ledger.valued(before, sent, name), now.limit(0))
     else:
         quiet = _quiet(job, spec)
-        kept = ledger.changes(now, before, sent, name, spec, _stay(job, spec, now, before, quiet, state))
+        kept = ledger.changes(now, before, sent, name, spec, _stay(job, spec, people, now, before, quiet, state))
     if anew:
         kept = kept._replace(adds=now, removes=now.limit(0))
     kept = ledger.Changes(*(frame.persist() for frame in kept))
@@ -86,16 +87,19 @@ def _quietly(job: Job, name: str, spec: Destination, now: DataFrame, before: Dat
     if not quiet:
         return now
     job.log(f"{name}: quiet hours of {', '.join(quiet)}: only who may no longer be addressed is removed")
-    if spec.journeys:
-        return now.where(~F.col("_audience").isin(*quiet))
+    if spec.journeys:  # theirs are not among the actions that are due
+        return now
     return ledger.unchanged(now, before, job.lake.read("identity.members"), quiet)
 
 
-def withdrawn(job: Job, name: str, spec: Destination, state: DataFrame) -> Plan:
+def withdrawn(
+    job: Job, name: str, spec: Destination, state: DataFrame, *, anew: bool = False, told: date | None = None
+) -> Plan:
     """What must leave a destination on a day on which nobody may be added: who may no longer be addressed.
 
     Only permission is asked, not who is a member today: what audiences were made of may be what went wrong. A whole
-    list is told anew, of who was on it and may stay.
+    list is told anew, of who was on it and may stay, as it was on the day `told` of the last delivery: features of this
+    day may not be there.  anew: as in `plan`.
     """
     sent, deliveries = job.lake.read("activation.sent"), job.lake.read("activation.deliveries")
     before = ledger.held(sent, deliveries, name, seen_before_confirmed=spec.protocol == "http").persist()
@@ -106,9 +110,11 @@ def withdrawn(job: Job, name: str, spec: Destination, state: DataFrame) -> Plan:
     stays = before.join(ledger.staying(before, shape, people, yes), ledger.ROW, "left_semi").persist()
     gone = ledger.valued(before.join(stays, ledger.ROW, "left_anti"), sent, name).persist()
     removed = gone.count()
-    if spec.sync == "full" and removed:
-        now = content(_known(job, spec, state, _as_before(job, spec, stays)), spec, job.conf.base.region).persist()
+    if (spec.sync == "full" or anew) and removed:
+        then = replace(job, date=told or job.date)
+        now = content(_known(then, spec, state, _as_before(job, spec, stays)), spec, job.conf.base.region).persist()
         found = ledger.changes(now, before, sent, name, spec)
+        found = found._replace(adds=now, removes=now.limit(0)) if anew else found
     else:
         now = ledger.as_sent(ledger.valued(stays, sent, name), shape, spec).persist()
         found = ledger.Changes(shape, gone, ledger.removes(gone, now, spec))
@@ -141,16 +147,27 @@ def _due(job: Job, name: str, spec: Destination, state: DataFrame, done: DataFra
         .join(heir(job.lake.read("identity.members")), "person_id")
     )
     today = today.select(F.col("now").alias("person_id")).distinct()
-    return ledger.due(actions(job, name, spec, state), done, spec.units[0][0], today).drop("_as_of")
+    # quiet journeys first: what may not leave now must not take the turn of what may
+    rows = actions(job, name, spec, state).where(~F.col("audience").isin(*_quiet(job, spec)))
+    return ledger.due(rows, done, spec.units[0][0], today).drop("_as_of")
 
 
-def _stay(job: Job, spec: Destination, now: DataFrame, before: DataFrame, quiet: list[str], state) -> DataFrame | None:
-    """Rows of `before` that stay though they are not in `now`; None where none does: a whole list replaces all."""
+def _stay(
+    job: Job, spec: Destination, people: DataFrame, now: DataFrame, before: DataFrame, quiet: list[str], state
+) -> DataFrame | None:
+    """Rows of `before` that stay though they are not in `now`; None where none does: a whole list replaces all.
+
+    Who is in the audience is told by `people`: of equal rows `now` knows one person, of empty ones none.
+    """
     keeping = {"upsert": spec.audiences + spec.journeys, "mirror": quiet}.get(spec.sync)
     if not keeping:
         return None
     yes = reduce(DataFrame.unionByName, [_allowed(spec, job, one, state) for one in keeping])
-    newer = now.limit(0) if spec.journeys else now  # an action does not take the place of another
+    inside = people.select(F.col("audience").alias("_audience"), F.col("person_id").alias("_person_id"))
+    still = now.where(F.col("_audience").isin(*quiet)).select(*inside.columns)  # at quiet hours nobody is newer
+    newer = inside.where(~F.col("_audience").isin(*quiet)).unionByName(still)
+    if spec.journeys:  # an action does not take the place of another
+        newer = newer.limit(0)
     return ledger.staying(before, newer, job.lake.read("identity.members"), yes)
 
 

@@ -7,7 +7,7 @@ from functools import reduce
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
-from cdp_spark.audiences.build import contacted, lists_of, permission, wide
+from cdp_spark.audiences.build import contacted, lists_of, permission, wide, with_new
 from cdp_spark.audiences.journeys import STATE, carried, entered, moved
 from cdp_spark.audiences.limits import capped, suppressed
 from cdp_spark.audiences.offers import RANKED, offered, ranked
@@ -116,7 +116,7 @@ def _capped(job: Job) -> DataFrame:
     capping = {name: journey.caps for name, journey in job.conf.journeys.items() if journey.caps}
     if not capping:
         return job.spark.createDataFrame([], "journey string, person_id string, capped boolean")
-    said = contacted(job)
+    said = with_new(job, contacted(job))
     found = [capped(said, caps, job.date).select(F.lit(name).alias("journey"), "person_id", F.lit(True).alias("capped"))
              for name, caps in capping.items()]  # fmt: skip
     return reduce(DataFrame.unionByName, found)

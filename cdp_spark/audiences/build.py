@@ -86,7 +86,7 @@ def build(job: Job) -> Built:
             job.warn(f"audience {name}: {few}: nobody is in")
         inside[name] = people.where(F.col("outcome").isin(*INSIDE) if not steps["min_size"] else "false")
         if said is not None:
-            said = _with_today(job, name, said, inside[name])
+            said = _with_today(job, name, said, inside[name].where("outcome = 'member'"))
         everybody.append(people.select("audience", "person_id", "outcome"))
         told = ", ".join(f"{count} {outcome}" for outcome, count in steps.items() if count)
         job.log(f"{name}: {told}")
@@ -104,16 +104,25 @@ def contacted(job: Job) -> DataFrame:
     return contacts(*(job.lake.read(name) for name in names), channels, job.date)
 
 
+def with_new(job: Job, said: DataFrame) -> DataFrame:
+    """`said` with who entered any audience in this run, once its members are written, see `_with_today`."""
+    rows = job.lake.read("activation.members").where(F.expr("left IS NULL AND arm = 'treatment'"))
+    for name in job.conf.audiences:
+        said = _with_today(job, name, said, rows.where(F.col("audience") == name).select("person_id"))
+    return said
+
+
 def _with_today(job: Job, name: str, said: DataFrame, inside: DataFrame) -> DataFrame:
-    """`said` with who is new in an audience, and so is contacted today where a destination with a channel takes it."""
+    """`said` with who is new among those treated in an audience (`inside`), and so is contacted today where a
+    destination with a channel takes it."""
     channels = sorted({d.channel for d in job.conf.destinations.values() if d.channel and name in d.audiences})
     if not channels:
         return said
     known = job.lake.read("activation.members").where(F.expr("left IS NULL AND arm = 'treatment'"))
     known = known.where((F.col("audience") == name) & (F.col("since") < F.lit(job.as_of)))
-    new = inside.where("outcome = 'member'").join(known, "person_id", "left_anti")
+    new = inside.join(known, "person_id", "left_anti")
     each = F.explode(F.array(*map(F.lit, channels))).alias("channel")
-    return said.unionByName(new.select("person_id", F.lit(job.date).alias("day"), each))
+    return said.unionByName(new.select("person_id", F.lit(job.date).alias("day"), each)).distinct()
 
 
 def _warn_of_empty(job: Job, lists: set[str]) -> None:

@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import date, timedelta
 from functools import reduce
 
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from cdp_spark.config.activation import Audience, Cap, Purpose
@@ -26,7 +26,8 @@ def contacts(
     """One row per current person, day and channel on which somebody was contacted before `day`.
 
     A contact is an interaction whose kind ends in _sent, or a row added at a destination that declares a channel
-    (channels: destination -> channel). Both on one day by one channel are one contact.
+    (channels: destination -> channel), unless it takes the place of another of the same person, or is told again. Both
+    on one day by one channel are one contact.
     """
     told = interactions.where(F.col("kind").rlike(CONTACT) & ~F.col("deleted"))
     told = told.select(
@@ -38,10 +39,22 @@ def contacts(
         dated = deliveries.where("status = 'confirmed'").select(
             "destination", "delivery_id", F.col("date").alias("day")
         )
-        added = sent.where("op = 'add'").join(dated, ["destination", "delivery_id"]).join(heirs(members), "person_id")
-        rows = added.select(F.col("now").alias("person_id"), "day", of[F.col("destination")].alias("channel"))
+        added = sent.where(F.col("destination").isin(*channels)).join(dated, ["destination", "delivery_id"])
+        rows = _first(added, members).select(
+            F.col("now").alias("person_id"), "day", of[F.col("destination")].alias("channel")
+        )
         found = found.unionByName(rows.where("channel IS NOT NULL"))
     return found.where(F.col("day") < F.lit(day)).distinct()
+
+
+def _first(sent: DataFrame, members: DataFrame) -> DataFrame:
+    """Rows of activation.sent that add somebody who was not there, with the current person as `now`."""
+    told = sent.where("op IN ('add', 'remove')")
+    same = Window.partitionBy("destination", "audience", "row_id").orderBy("sequence")
+    anew = told.withColumn("_again", F.lag("op").over(same) == "add").join(heirs(members), "person_id")
+    mine = ["destination", "delivery_id", "audience", "now"]
+    changed = anew.where("op = 'remove'").select(*mine)
+    return anew.where("op = 'add' AND _again IS NOT TRUE").join(changed, mine, "left_anti")
 
 
 def capped(contacts: DataFrame, caps: Iterable[Cap], day: date) -> DataFrame:

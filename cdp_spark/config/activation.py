@@ -237,7 +237,7 @@ class Destination(Strict):
         if set(self.partition_by) == set(self.fields):
             raise ValueError("partition_by names every field: nothing is left to stand in the files")
         lower = [name.lower() for name in self.fields]
-        ours = {"_audience", "_row_id", "_person_id", *(["row_id"] if self.http else [])}
+        ours = {"_audience", "_row_id", "_person_id", "_input_id", *(["row_id"] if self.http else [])}
         if odd := [
             name for name in self.fields if lower.count(name.lower()) > 1 or name.lower() in ours or "`" in name
         ]:

@@ -25,6 +25,12 @@ def members_as_of(members: DataFrame, at: date) -> DataFrame:
     return members.where(_holds(at))
 
 
+def known_on(members: DataFrame, at: date) -> DataFrame:
+    """identity.members as it stood after the run as of `at`: what began later is not there, what ended later holds."""
+    ended = F.when(F.col("valid_to") <= F.lit(at), F.col("valid_to"))
+    return members.where(F.col("valid_from") <= F.lit(at)).withColumn("valid_to", ended)
+
+
 def redirects(changes: DataFrame) -> DataFrame:
     """(person_id, to_person_id, valid_from, valid_to): each ended id with the one that took its records over.
 
