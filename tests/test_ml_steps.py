@@ -181,8 +181,8 @@ def test_each_week_is_kept_with_what_it_was_judged_by_and_a_closed_gate_leaves_t
         (version,) = models.versions(name)  # the rerun has made no second one
         assert version["aliases"] == ["challenger", "champion"] and version["gate"] == "passed"
         run = models.client.get_run(models.client.get_model_version(models.registered(name), "1").run_id)
-        value = run.data.metrics
-        assert value[f"{metric}_low"] < value[metric] < value[f"{metric}_high"] and "baseline" in value
+        measures = run.data.metrics
+        assert measures[f"{metric}_low"] < measures[metric] < measures[f"{metric}_high"] and "baseline" in measures
         files = {one.path for one in models.client.list_artifacts(run.info.run_id, "report")}
         assert {"report/card.md", "report/report.json"} <= files
     later = replace(week, date=week.date + timedelta(7), warnings=[])
