@@ -187,7 +187,7 @@ def test_each_week_is_kept_with_what_it_was_judged_by_and_a_closed_gate_leaves_t
         files = {one.path for one in models.client.list_artifacts(run.info.run_id, "report")}
         assert {"report/card.md", "report/report.json"} <= files
     later = replace(week, date=week.date + timedelta(7), warnings=[])
-    monkeypatch.setattr(value, "_rule", lambda past, actual: ("an oracle", 0.0))
+    monkeypatch.setattr(value, "_rule", lambda past, actual: ("an oracle", actual))
     value.value_due(later)
     found = rows(week, "ml.values")
     assert found["stale"].all() and found["as_of"].nunique() == 1 and "an oracle" in later.warnings[0]
