@@ -9,7 +9,7 @@ from types import ModuleType
 from typing import NamedTuple
 
 import pandas as pd
-from pyspark.sql import DataFrame
+from pyspark.sql import DataFrame, Window
 from pyspark.sql import functions as F
 
 from cdp_spark.config.load import ConfError
@@ -21,6 +21,7 @@ from ml.spec import ModelSpec
 EARLIER = 3  # training snapshots before the held-out one
 STEP_DAYS = 30
 FOLDS = 5
+ROUNDS = 3  # in which the folds of who was split off and merged become one
 HELD_OUT = 4  # the fold whose people are never trained on, in no training ever
 MAX_ROWS = 1_000_000  # learned from on one machine; of more, a fixed sample of people
 
@@ -91,10 +92,13 @@ def with_fold(people: DataFrame, members: DataFrame) -> DataFrame:
     """`people` (person_id of any date) with fold: the least of those of all ids that their records have ever had.
 
     Who was two before a merge is in one fold, and held out (the greatest) only where no training ever saw one of them.
+    A split keeps together whom it parts. The least fold goes from one current person to another ROUNDS times: ids with
+    more splits and merges than that between them may be in two folds.
     """
-    known = heirs(members).withColumn("own", fold())
-    least = known.groupBy("now").agg(F.min("own").alias("least"))
-    folds = known.join(least, "now").groupBy("person_id").agg(F.min("least").alias("fold"))
+    known = heirs(members).withColumn("fold", fold())
+    for by in ("now", "person_id") * ROUNDS:
+        known = known.withColumn("fold", F.min("fold").over(Window.partitionBy(by)))
+    folds = known.groupBy("person_id").agg(F.min("fold").alias("fold"))
     return people.join(folds, "person_id", "left").withColumn("fold", F.coalesce("fold", fold()))
 
 

@@ -17,7 +17,7 @@ from cdp_spark.job import Job
 from ml.keep import registry
 from ml.monitor import watch
 from ml.predict import OUT, Scorer, asked, failing, predictor, probabilities
-from ml.spec import ModelSpec, applicable
+from ml.spec import ModelSpec, applicable, lacking, shipped
 from ml.stale import mark_stale
 from ml.tracking import Registry, RegistryError
 
@@ -38,6 +38,7 @@ def score_all(job: Job, permitted: DataFrame | None = None) -> None:
     permitted: person_id of those who may be profiled; None where no consent applies.
     """
     modules, people = applicable(job), job.lake.read("gold.features").where(F.col("as_of") == F.lit(job.as_of))
+    not_asked(job, modules)
     snapshot = fingerprint(people)
     if permitted is not None:
         people = people.join(permitted.select("person_id").distinct(), "person_id", "left_semi")
@@ -68,6 +69,14 @@ def no_scores(job: Job, name: str, why: object) -> None:
     """Tell that a model gives no scores today; its last ones stay, marked as stale."""
     job.warn(f"{name}: no new scores: {why}")
     mark_stale(job, "ml.scores", F.col("model") == name)
+
+
+def not_asked(job: Job, modules: dict[str, ModuleType]) -> None:
+    """Mark as stale what models other than `modules` have scored: conf/features.yml has lost what they ask for."""
+    for name, module in shipped().items():
+        if name not in modules and mark_stale(job, "ml.scores", F.col("model") == name):
+            gone = ", ".join(lacking(module.SPEC, job.conf.features))
+            job.warn(f"{name}: no new scores: conf/features.yml lacks {gone}; its last ones stay, as stale")
 
 
 def failures(found: DataFrame) -> dict[str, str]:

@@ -31,7 +31,7 @@ from ml.tune import JUDGED_BY  # noqa: E402
 
 CHAMPION, CHALLENGER = "champion", "challenger"
 PAST = "past_champions"  # tag of the registered model: versions, the newest last
-HASH, GATE, DOCUMENT = "sha256", "gate", "document"  # tags of a version
+HASH, GATE, DOCUMENT, CHOSEN = "sha256", "gate", "document", "was_champion"  # tags of a version
 NEEDS = ("scikit-learn", "numpy", "pandas", "cloudpickle")
 UNREADABLE = (pickle.UnpicklingError, ImportError, AttributeError, EOFError, KeyError, TypeError, ValueError)
 ABSENT = ("RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE")
@@ -216,6 +216,12 @@ class Registry:
                     past = [*past, before]
                 self.client.set_registered_model_tag(self.registered(model), PAST, ",".join(past))
             self.client.set_registered_model_alias(self.registered(model), CHAMPION, version)
+            self.client.set_model_version_tag(self.registered(model), version, CHOSEN, "true")
+
+    def was_champion(self, model: str, version: str) -> bool:
+        """Has this version ever been champion?"""
+        with self._reached(f"look for {model} version {version}"):
+            return CHOSEN in self.client.get_model_version(self.registered(model), version).tags
 
     def rollback(self, model: str) -> str:
         """Make the champion before the present one champion again; its version. Raises RegistryError where none was."""

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import numpy as np
 import pandas as pd
-from sklearn.base import clone
+from sklearn.base import BaseEstimator, clone
 
 from cdp_spark.audiences.lift import effects, sample_ratio
 from ml.cells import blanked
@@ -164,8 +164,8 @@ def out_of_fold(rows, kinds, truth, treated, estimator, seed: int, person=None) 
         model = fit(clone(single), with_arm.iloc[here], truth[here])
         yes, no = (chances(model, with_arm.iloc[held].assign(**{TREATED: value})) for value in (1.0, 0.0))
         found["s_learner"][held], found["response"][held] = yes - no, no
-        arms = [fit(clone(each), rows.iloc[part], truth[part]) for part in (here[treated[here]], here[~treated[here]])]
-        found["t_learner"][held] = chances(arms[0], rows.iloc[held]) - chances(arms[1], rows.iloc[held])
+        apart = Difference(each, each).fit(rows.iloc[here], truth[here], treated[here])
+        found["t_learner"][held] = apart.predict_proba(rows.iloc[held])[:, 1]
     return found
 
 
@@ -196,13 +196,20 @@ def top_effect(score: np.ndarray, truth: np.ndarray, treated: np.ndarray, seed: 
     return {"uplift": value, "low": float(low), "high": float(high), "permutation_p": float(p)}
 
 
-class Difference:
-    """What the treatment adds to the probability, by an S-learner: P(label | treated) - P(label | not)."""
+class Difference(BaseEstimator):
+    """What the treatment adds to the probability, by a T-learner: P(label) of the treated's model minus the others'."""
 
-    def __init__(self, model):
-        self.model = model
+    def __init__(self, treated, others):
+        self.treated, self.others = treated, others
+
+    def fit(self, rows: pd.DataFrame, truth: np.ndarray, arm: np.ndarray) -> Difference:
+        """Each model learns from its own arm's rows. arm: True for the treated."""
+        self.treated, self.others = (
+            fit(clone(model), rows[here], truth[here]) for model, here in ((self.treated, arm), (self.others, ~arm))
+        )
+        return self
 
     def predict_proba(self, rows: pd.DataFrame) -> np.ndarray:
         """Shape (n, 2): its second column is the difference, -1 to 1."""
-        with_it, without = (self.model.predict_proba(rows.assign(**{TREATED: v}))[:, 1] for v in (1.0, 0.0))
+        with_it, without = (chances(model, rows) for model in (self.treated, self.others))
         return np.column_stack([without - with_it, with_it - without])

@@ -40,10 +40,15 @@ def week_is_over(job: Job, table: str) -> bool:
 
     Never where no source lands orders: such a deployment has nothing to learn from, and is not told so every week.
     """
-    if not any(source.entity == "orders" for source in job.conf.sources.values()):
+    if not lands_orders(job):
         return False
     day = job.lake.read(table).where(F.col("as_of") <= F.lit(job.as_of)).agg(F.max("as_of").alias("day")).first()["day"]
     return day is None or day == job.as_of or job.as_of - day >= timedelta(job.conf.base.retrain_after_days)
+
+
+def lands_orders(job: Job) -> bool:
+    """Does any source of the deployment bring orders?"""
+    return any(source.entity == "orders" for source in job.conf.sources.values())
 
 
 def settled(job: Job, made: Made) -> str | None:
@@ -102,7 +107,7 @@ def report(made: Made) -> dict:
     return {
         "model": row["model"],
         "rows": row["rows"],
-        "base_rate": row["positives"] / row["rows"] if row["positives"] else None,
+        "base_rate": row["positives"] / row["rows"] if row["brier"] is not None else None,  # of who answers yes or no
         "features": list(made.names),
         "holdout": {"intervals": intervals, metric: row["value"], "roc_auc": row["roc_auc"]} | made.details,
         "parameters": made.model if isinstance(made.model, dict) else None,

@@ -10,11 +10,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.linear_model import LogisticRegression
 
 from cdp_spark.cli import main
 from ml import drift, gates
 from ml.files import read_table
-from ml.flat import told_by_words
+from ml.flat import Asked, fitted, told_by_words
 from ml.labels import labels
 from ml.show import plain
 from ml.table import schema, typed
@@ -227,6 +228,25 @@ def test_a_table_whose_newest_rows_contradict_its_folds_is_refused_unless_allowe
     assert code == 0 and json.loads(out)["status"] == "fitted" and (tmp_path / "x").exists()
     code, out, _ = run(monkeypatch, capsys, *words)  # nobody says what is new
     assert code == 0 and json.loads(out)["leaks"] == []
+
+
+def test_rows_without_a_time_neither_make_nor_hide_a_gap_to_the_newest_rows():
+    rng = np.random.default_rng(6)
+    hint, day = rng.normal(size=3000), np.where(np.arange(3000) < 1000, np.arange(3000), np.nan)
+    frame = pd.DataFrame({"day": day, "hint": hint, "size": rng.normal(size=3000)})
+    asked = Asked(label="left", time="day", repeats=1)
+
+    def found(slope: np.ndarray) -> dict:
+        left = rng.random(3000) < 1 / (1 + np.exp(-slope * hint))
+        return fitted("x", frame.assign(left=left.astype(int)), asked, lambda seed: LogisticRegression()).report
+
+    dated = np.arange(3000) < 1000
+    easy = found(np.where(dated, 0.5, 3.0))  # whom nobody dated are easy to tell; early and late are alike
+    assert easy["cross_validation"]["roc_auc"] > easy["time_split"]["roc_auc"] + gates.GAP
+    assert easy["status"] == "fitted" and easy["time_split"]["random_roc_auc"] < 0.75
+    hidden = found(np.where(np.arange(3000) < 800, 3.0, 0.0))  # no hint for the newest, nor for whom nobody dated
+    assert hidden["cross_validation"]["roc_auc"] < hidden["time_split"]["roc_auc"] + gates.GAP
+    assert hidden["status"] == "refused" and [leak["gate"] for leak in hidden["leaks"]] == ["time_split"]
 
 
 def test_the_readmes_lines_for_a_notebook_run(files, tmp_path, monkeypatch, capsys):

@@ -198,12 +198,23 @@ def test_who_was_two_people_before_a_merge_is_in_one_fold(spark):
     days = {"a": ("2025-12-01", None), "b": ("2025-06-01", "2025-12-01")}  # each bN was found to be aN
     told = [(f"s{n}", f"{which}{n}", *days[which]) for n in range(60) for which in "ab"]
     members = spark.createDataFrame(told, "subject_key string, person_id string, valid_from string, valid_to string")
+    ids = spark.range(200).select(F.concat(F.lit("c"), "id").alias("person_id")).withColumn("own", fold()).collect()
+    (p, x, *_), b = [row[0] for row in ids if row["own"] == 4], next(row[0] for row in ids if row["own"] == 0)
+    chain = [
+        ("c1", p, "2025-06-01", None),
+        ("c2", p, "2025-06-01", "2025-07-01"),
+        ("c2", b, "2025-07-01", None),
+        ("c3", x, "2025-06-01", "2025-08-01"),
+        ("c3", p, "2025-08-01", None),
+    ]  # p loses b, then takes in x
+    members = members.unionByName(spark.createDataFrame(chain, members.schema))
     erased = spark.createDataFrame([("gone",)], "person_id string")
-    people = members.select("person_id").unionByName(erased)
+    people = members.select("person_id").distinct().unionByName(erased)
     rows = with_fold(people, members).withColumn("own", fold()).toPandas().set_index("person_id")
     one, two = (rows.loc[[f"{which}{n}" for n in range(60)]].reset_index(drop=True) for which in "ab")
     least = pd.concat([one["own"], two["own"]], axis=1).min(axis=1)
     assert (one["fold"] == least).all() and (two["fold"] == least).all() and (one["own"] != two["own"]).any()
+    assert (rows.loc[[p, x, b], "fold"] == 0).all()
     assert rows.loc["gone", "fold"] == rows.loc["gone", "own"]
 
 

@@ -11,13 +11,14 @@ import pytest
 from pyspark.sql import functions as F
 
 from cdp_spark.gold.features import features, inputs
-from ml import clv, recommend
+from ml import clv, recommend, score
 from ml.keep import registry
 from ml.models import clv as value
 from ml.models import interests, segments
 from ml.models import recommend as baskets
 from ml.models import uplift as effects
-from tests.shop import AS_OF, job_on, shop
+from ml.spec import applicable
+from tests.shop import AS_OF, job_on, padded, shop
 from tests.tables import table
 
 
@@ -181,12 +182,12 @@ def test_each_week_is_kept_with_what_it_was_judged_by_and_a_closed_gate_leaves_t
         (version,) = models.versions(name)  # the rerun has made no second one
         assert version["aliases"] == ["challenger", "champion"] and version["gate"] == "passed"
         run = models.client.get_run(models.client.get_model_version(models.registered(name), "1").run_id)
-        value = run.data.metrics
-        assert value[f"{metric}_low"] < value[metric] < value[f"{metric}_high"] and "baseline" in value
+        measures = run.data.metrics
+        assert measures[f"{metric}_low"] < measures[metric] < measures[f"{metric}_high"] and "baseline" in measures
         files = {one.path for one in models.client.list_artifacts(run.info.run_id, "report")}
         assert {"report/card.md", "report/report.json"} <= files
     later = replace(week, date=week.date + timedelta(7), warnings=[])
-    monkeypatch.setattr(value, "_rule", lambda past, actual: ("an oracle", 0.0))
+    monkeypatch.setattr(value, "_rule", lambda past, actual: ("an oracle", actual))
     value.value_due(later)
     found = rows(week, "ml.values")
     assert found["stale"].all() and found["as_of"].nunique() == 1 and "an oracle" in later.warnings[0]
@@ -202,22 +203,58 @@ def conf_without_mlflow(job):
     return replace(job, conf=job.conf.model_copy(update={"env": env}), warnings=[])
 
 
-def test_who_is_no_better_than_the_champion_leaves_the_interests_to_it(week, monkeypatch):
+def test_the_interests_are_left_to_the_champion_that_is_better_or_was_chosen_by_hand(week, monkeypatch):
+    learn = interests.judged
+
+    def better_than_the_rule(*asked):  # whatever the last days of this shop, in which nobody buys, make of it
+        made, held = learn(*asked)
+        return made._replace(row=made.row | {"reason": None, "promoted": True}), held
+
     monkeypatch.setattr(interests, "LEAST", 20)
+    monkeypatch.setattr(interests, "judged", better_than_the_rule)
     monkeypatch.setattr(interests, "against", lambda *asked: "it is no better")
     later = replace(week, date=week.date + timedelta(7), warnings=[])
-    interests.interest_due(later)
-    found = rows(week, "ml.interests")
-    newest = found[found["as_of"] == found["as_of"].max()]
-    assert found["as_of"].nunique() == 2 and set(newest["version"]) == {"1"} and not newest["stale"].any()
-    assert "it is no better" in later.warnings[0]
+
+    def newest() -> pd.DataFrame:
+        interests.interest_due(later)
+        found = rows(week, "ml.interests")
+        assert not found["stale"].any()
+        return found[found["as_of"] == found["as_of"].max()]
+
+    assert set(newest()["version"]) == {"1"} and "it is no better" in later.warnings[0]
+    assert rows(week, "ml.interests")["as_of"].nunique() == 2
+    monkeypatch.setattr(interests, "against", lambda *asked: None)
+    assert set(newest()["version"]) == {"2"}
+    assert registry(week).rollback("interests") == "1"
+    for _ in range(2):  # the next run scores, and the one after it does not promote what was rolled back
+        assert set(newest()["version"]) == {"1"} and registry(week).champion("interests") == "1"
+    assert "version 2 was champion, and version 1 was chosen since" in later.warnings[-1]
+    registry(week).promote("interests", "2")
+    later = replace(later, date=later.date + timedelta(1))  # nothing is due
+    assert set(newest()["version"]) == {"2"}
+
+
+def test_what_lost_its_features_is_marked_stale_and_told_once(week):
+    given = {"model": F.lit("churn"), "as_of": F.lit(AS_OF), "score": F.lit(0.5), "stale": F.lit(False)}
+    people = week.lake.read("identity.members").select("person_id").limit(9)
+    week.lake.write("ml.scores", padded(people.withColumns(given), week.lake, "ml.scores"), on=AS_OF)
+    fewer = {name: one for name, one in week.conf.features.items() if name not in ("last_order_days", "tenure_days")}
+    job = replace(week, conf=week.conf.model_copy(update={"features": fewer}), warnings=[])
+    for _ in range(2):
+        score.not_asked(job, applicable(job))
+        segments.segment_due(job)
+    assert rows(week, "ml.scores")["stale"].all() and rows(week, "ml.segments")["stale"].all()
+    lines = [told for told in job.warnings if "conf/features.yml lacks" in told]
+    assert len(lines) == len(job.warnings) == 2 and "churn" in lines[0] and "last_order_days" in lines[0]
+    assert lines[1].startswith("segments") and "tenure_days" in lines[1]
 
 
 def enrolled(n: int, lift: float, names: list[str]) -> pd.DataFrame:
+    """Of who entered, those of like signs are moved by `lift` twice, the others put off as far."""
     rng = np.random.default_rng(4)
     told = pd.DataFrame(rng.normal(size=(n, len(names))), columns=names)
     treated = rng.random(n) < 0.6
-    chance = 0.2 + lift * treated * (told["orders_365d"] > 0.5)
+    chance = 0.45 + lift * (2 * treated - 1) * np.sign(told["orders_365d"] * told["spend_365d"])
     return told.assign(treated=treated, label=(rng.random(n) < chance).astype(float))
 
 
@@ -228,15 +265,17 @@ def test_an_effect_is_learned_only_where_the_holdout_tells_of_one(week, spark, m
     few = effects.judged(enrolled(300, 0.3, names), "winback", AS_OF, names, 42)
     assert few.model is None and "100 are needed" in few.row["reason"]
     made = effects.judged(enrolled(2500, 0.4, names), "winback", AS_OF, names, 42)
-    row, model = made.row, effects.Difference(made.model)
+    row = made.row
     assert made.interval[0] < row["value"] < made.interval[1]
     assert row["promoted"] and row["value"] > row["baseline"] and row["model"] == "uplift_winback"
+    assert row["baseline_rule"] == "an S-learner"
     people = enrolled(60, 0.0, names).drop(columns=["treated", "label"])
     people["person_id"] = [f"p{n:02}" for n in range(60)]
     frame = spark.createDataFrame(people).withColumn("as_of", F.lit(AS_OF))
-    found = effects.moved(frame, model, names, "winback").toPandas().set_index("person_id")["uplift"]
-    moved = (people.set_index("person_id")["orders_365d"] > 0.5)[found.index]
-    assert found[moved].mean() > 0.25 > 0.1 > abs(found[~moved].mean())
+    found = effects.moved(frame, made.model, names, "winback").toPandas().set_index("person_id")["uplift"]
+    alike = (people["orders_365d"] * people["spend_365d"] > 0).to_numpy()
+    found = found[people["person_id"]].to_numpy()
+    assert found[alike].mean() > 0.5 and found[~alike].mean() < -0.5
     row = effects.judged(enrolled(2000, 0.0, names), "winback", AS_OF, names, 42).row
     assert not row["promoted"] and "the top 30 %" in row["reason"]
 
@@ -262,6 +301,16 @@ def test_effects_are_written_for_experiments_that_tell_of_one_and_once_a_week(we
     assert ["uplift_likely_buyers: nothing new: the top 30 %" in told for told in week.warnings] == [True]
     assert set(rows(week, "ml.uplift")["audience"]) == {"winback"}
     assert {"uplift_likely_buyers", "clv"} <= set(rows(week, "ml.trainings")["model"])
+    assert not rows(week, "ml.uplift")["stale"].any()
+    size["winback"], before = 0, rows(week, "ml.uplift")
+    effects.effect_due(week)  # and again, with nobody in the experiment any more
+    pd.testing.assert_frame_equal(rows(week, "ml.uplift"), before.assign(stale=True))
+    size["likely_buyers"], lifted["likely_buyers"] = 2500, 0.4
+    effects.effect_due(week, permitted=some)  # another audience's rows stand beside them
+    stale = rows(week, "ml.uplift").groupby("audience")["stale"].agg(["all", "any"])
+    assert stale.to_dict("index") == {
+        "likely_buyers": {"all": False, "any": False}, "winback": {"all": True, "any": True}
+    }  # fmt: skip
 
 
 def test_an_experiment_counts_orders_after_entering_and_features_of_that_day(week):

@@ -16,6 +16,7 @@ from ml import clv, uplift
 from ml.files import read_table
 from ml.labels import LabelError
 from ml.models import churn
+from ml.models.clv import SURE, share_better
 from ml.transactions import orders, reported
 from ml.validate import folds
 from tests.test_ml_flat import shared
@@ -83,6 +84,16 @@ def test_values_come_back_and_degenerate_customers_are_refused():
     same = pd.DataFrame({"x": [5.0] * 50, "t_x": 9.0, "T": 9.0})  # nobody differs: the parameters run to their limits
     model = clv.bg_nbd(same)
     assert clv.alike(model) and clv.expected_purchases(model, same, 9.0) == pytest.approx(5, rel=0.1)
+
+
+def test_a_forecast_that_one_customer_makes_better_is_not_surely_better():
+    actual = np.random.default_rng(3).poisson(1, 500).astype(float)
+    rule, one = actual + 0.5, np.arange(500) == 7
+    assert share_better(actual + 0.4, rule, actual, 1) == 1
+    lucky = np.where(one, actual, actual + 0.5 + 1e-4)
+    rule[one] += 3
+    assert np.mean((lucky - actual) ** 2) < np.mean((rule - actual) ** 2)
+    assert 0.5 < share_better(lucky, rule, actual, 1) < SURE  # who is not drawn does not help
 
 
 def test_a_cut_off_hides_later_rows_and_one_day_is_one_purchase():

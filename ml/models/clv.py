@@ -25,6 +25,7 @@ MODEL = "clv"
 CHAMPION_SCORES = False  # fitted anew for each week's rows
 NAMES = ("x", "t_x", "T", "m")
 DRAWS = 200
+SURE = 0.95  # share of resamples in which the model must beat the best rule
 UNIT = 7.0  # days of one unit of time
 HORIZON_DAYS = 365
 HELD_OUT_DAYS = 90
@@ -115,8 +116,11 @@ def fitted(days: DataFrame, as_of: date, seed: int) -> Made:
         model = bg_nbd(now)
     except ClvError as error:
         return Made(training(as_of, MODEL, "rmse", None, None, None, str(error), *counts) | held)
-    (rule, least), value = _rule(past, actual), judged(ours, actual)["rmse"]
-    reason = None if value < least else f"rmse {value:.3f} is no better than {least:.3f} of {rule!r}"
+    (rule, theirs), value = _rule(past, actual), judged(ours, actual)["rmse"]
+    least = judged(theirs, actual)["rmse"]
+    share = share_better(ours, theirs, actual, seed)
+    told = f"rmse {value:.3f} is better than {least:.3f} of {rule!r} in {share:.0%} of resamples of the customers only"
+    reason = None if share >= SURE else f"{told}; {SURE:.0%} are needed"
     row = training(as_of, MODEL, "rmse", value, least, rule, reason, *counts) | held
     spend = _spend(now)
     parameters = {"bg_nbd": model._asdict(), "gamma_gamma": spend._asdict() if spend else None}
@@ -125,15 +129,20 @@ def fitted(days: DataFrame, as_of: date, seed: int) -> Made:
     return Made(row | {"snapshot_id": snapshot}, parameters, NAMES, _interval(ours - actual, seed), notes=notes)
 
 
-def _rule(past: pd.DataFrame, actual: np.ndarray) -> tuple[str, float]:
-    """(name, rmse) of the best rule of thumb."""
+def share_better(ours: np.ndarray, theirs: np.ndarray, actual: np.ndarray, seed: int) -> float:
+    """Paired bootstrap: in which share of resamples of the customers the squared error of `ours` is the smaller one."""
+    gain = drawn(actual.size, DRAWS, seed) @ ((theirs - actual) ** 2 - (ours - actual) ** 2)
+    return float((gain > 0).mean())
+
+
+def _rule(past: pd.DataFrame, actual: np.ndarray) -> tuple[str, np.ndarray]:
+    """(name, forecast) of the best rule of thumb."""
     t = HELD_OUT_DAYS / UNIT
     rate = past["x"] * t / past["T"].clip(lower=t)
     recent = (past["T"] - past["t_x"]) * UNIT < 56
     rules = {"nobody buys": rate * 0, "same rate": rate, "same rate if active": rate.where(recent, 0)}
-    errors = {name: judged(one.to_numpy(), actual)["rmse"] for name, one in rules.items()}
-    rule = min(errors, key=errors.__getitem__)
-    return rule, errors[rule]
+    rule = min(rules, key=lambda name: judged(rules[name].to_numpy(), actual)["rmse"])
+    return rule, rules[rule].to_numpy()
 
 
 def _interval(off: np.ndarray, seed: int) -> list[float]:

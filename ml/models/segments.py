@@ -49,7 +49,11 @@ def segment_due(job: Job, permitted: DataFrame | None = None) -> None:
     """Write ml.segments and ml.clusters of the day where they are due and clusters tell more than fifths of spend."""
     wanted = {*BY, "tenure_days"}
     if missing := sorted(wanted - set(job.conf.features)):
-        job.log(f"segments are not made, as conf/features.yml lacks {', '.join(missing)}")
+        why = f"segments are not made, as conf/features.yml lacks {', '.join(missing)}"
+        if mark_stale(job, "ml.segments"):
+            job.warn(f"{why}; the last ones stay, as stale")
+        else:
+            job.log(why)
         return
     if not week_is_over(job, "ml.segments"):
         job.log("segments are not due")

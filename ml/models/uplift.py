@@ -13,6 +13,7 @@ from cdp_spark.audiences.measure import enrolled, outcomes
 from cdp_spark.config.models import Conf
 from cdp_spark.gold.people import with_person
 from cdp_spark.job import Job
+from ml import gates
 from ml.dataset import feature_names
 from ml.encode import pipeline
 from ml.models import propensity
@@ -20,14 +21,14 @@ from ml.predict import scored
 from ml.spec import ModelSpec
 from ml.stale import mark_stale
 from ml.train import training
-from ml.uplift import TREATED, Difference, learned
-from ml.validate import fit
+from ml.uplift import Difference, learned
 from ml.weekly import Made, digest, settled, week_is_over
 
 DAYS = 30  # after entering, in which an order counts
 LEAST = 100  # of both outcomes in the smaller arm
 MOST = 100_000  # people learned from, a fixed sample
-METRIC, RULE = "uplift_at_30", "likeliest buyers"
+METRIC = "uplift_at_30"
+RULES = {"response": "the likeliest buyers", "s_learner": "an S-learner"}  # the better one must be beaten
 CHAMPION_SCORES = False  # fitted anew for each week's rows
 SPEC = ModelSpec(name="uplift", eligible="true", horizon_days=DAYS)
 
@@ -45,8 +46,7 @@ def effect_due(job: Job, permitted: DataFrame | None = None) -> None:
     tested = [name for name, one in job.conf.audiences.items() if one.holdout]
     if not tested:
         job.log("no audience holds anybody out: there is no experiment to learn from")
-        return
-    found, learned_from = [], feature_names(SPEC, job.conf.features)
+    fresh, found, learned_from = [], [], feature_names(SPEC, job.conf.features)
     people = job.lake.read("gold.features").where(F.col("as_of") == F.lit(job.as_of))
     if permitted is not None:
         people = people.join(permitted.select("person_id").distinct(), "person_id", "left_semi")
@@ -56,13 +56,22 @@ def effect_due(job: Job, permitted: DataFrame | None = None) -> None:
             job.log(f"uplift of {name}: nobody entered {DAYS} days ago; too early to tell")
             continue
         made = judged(rows, name, job.as_of, learned_from, job.conf.base.seed)
-        if settled(job, made) is None:
-            mark_stale(job, "ml.uplift", F.col("audience") == name)
-        else:
-            found.append(moved(people, Difference(made.model), learned_from, name))
+        if settled(job, made):
+            fresh.append(name)
+            found.append(moved(people, made.model, learned_from, name))
+    keep(job, fresh, found)
+
+
+def keep(job: Job, fresh: list[str], found: list[DataFrame]) -> None:
+    """Write ml.uplift of the audiences `fresh`, one frame of `moved` each; the last rows of the others stay, stale."""
+    known = job.lake.read("ml.uplift").where(F.col("as_of") <= F.lit(job.as_of))
+    others = known.where(~F.col("audience").isin(fresh)) if fresh else known
     if found:
         told = reduce(DataFrame.unionByName, found).withColumn("stale", F.lit(False))
-        job.lake.write("ml.uplift", told, on=job.as_of)
+        today = others.where(F.col("as_of") == F.lit(job.as_of)).select(*told.columns)
+        job.lake.write("ml.uplift", told.unionByName(today), on=job.as_of)
+    for row in others.select("audience").distinct().orderBy("audience").collect():  # as many as audiences
+        mark_stale(job, "ml.uplift", F.col("audience") == row["audience"])
 
 
 def experiment(job: Job, audience: str, permitted: DataFrame | None) -> pd.DataFrame:
@@ -86,9 +95,9 @@ def experiment(job: Job, audience: str, permitted: DataFrame | None) -> pd.DataF
 
 
 def judged(rows: pd.DataFrame, audience: str, as_of: date, names: list[str], seed: int) -> Made:
-    """The S-learner of all rows of an experiment, or why there is none.
+    """The T-learner of all rows of an experiment, or why there is none.
 
-    It must move more people at the top than the response ranker, and more than chance (p < .05).
+    Its top must be moved further than that of the response ranker and of an S-learner, and by no chance (p < .05).
     """
     truth, treated = rows["label"].to_numpy(dtype=int), rows["treated"].to_numpy(dtype=bool)
     model, counts = f"{SPEC.name}_{audience}", (len(rows), int(truth.sum()))
@@ -97,22 +106,26 @@ def judged(rows: pd.DataFrame, audience: str, as_of: date, names: list[str], see
     if fewest < LEAST:
         reason = f"{fewest} people in the smallest arm and outcome; {LEAST} are needed"
         return Made(training(as_of, model, METRIC, None, None, None, reason, *counts) | held)
+    if flags := gates.leaks(rows, rows["label"], names):
+        reason = "; ".join(f"feature {flag.why}" for flag in flags)
+        return Made(training(as_of, model, METRIC, None, None, None, reason, *counts) | held)
     kinds = dict.fromkeys(names, "number")
     found = learned(rows[names], kinds, truth, treated, lambda one: propensity.estimator(one), seed)["learners"]
-    ours, rule = found["s_learner"], found["response"]
-    row = training(as_of, model, METRIC, ours["uplift"], rule["uplift"], RULE, _too_weak(ours, rule), *counts) | held
-    with_arm = rows[names].assign(**{TREATED: treated.astype(float)})
-    pipe = pipeline(with_arm, kinds | {TREATED: "number"}, propensity.estimator(seed), seed)
+    ours, best = found["t_learner"], max(RULES, key=lambda rule: found[rule]["uplift"])
+    rule, least = RULES[best], found[best]["uplift"]
+    reason = _too_weak(ours, rule, least)
+    row = training(as_of, model, METRIC, ours["uplift"], least, rule, reason, *counts) | held
+    pipe = pipeline(rows[names], kinds, propensity.estimator(seed), seed)
+    fitted = Difference(pipe, pipe).fit(rows[names], truth, treated)
     notes = [f"p of a ranking that knows nothing: {ours['permutation_p']:.3f}", f"an order within {DAYS} days counts"]
     row |= {"snapshot_id": digest(rows, as_of)}
-    interval = [ours["low"], ours["high"]]
-    return Made(row, fit(pipe, with_arm, truth), list(with_arm.columns), interval, notes=notes)
+    return Made(row, fitted, names, [ours["low"], ours["high"]], notes=notes)
 
 
-def _too_weak(ours: dict, rule: dict) -> str | None:
+def _too_weak(ours: dict, rule: str, least: float) -> str | None:
     top = f"the top 30 % move {ours['uplift']:.4f}"
-    if ours["uplift"] <= rule["uplift"]:
-        return f"{top}, no more than {rule['uplift']:.4f} of the {RULE}"
+    if not ours["uplift"] > least:  # NaN does not pass
+        return f"{top}, no more than {least:.4f} of {rule}"
     return (
         f"{top}, which chance gives as well (p = {ours['permutation_p']:.2f})"
         if ours["permutation_p"] >= 0.05
