@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import logging
 import os
 import pickle
@@ -321,6 +322,9 @@ class Registry:
 def _reach(s3: S3) -> None:
     """MLflow learns of its store from the environment alone; what stands there already stays."""
     told = {"MLFLOW_S3_ENDPOINT_URL": s3.endpoint, "AWS_DEFAULT_REGION": s3.region}
+    asked = {"ServerSideEncryption": s3.encryption, "SSEKMSKeyId": s3.kms_key}
+    if asked := {name: value for name, value in asked.items() if value}:
+        told["MLFLOW_S3_UPLOAD_EXTRA_ARGS"] = json.dumps(asked)
     keys = {"AWS_ACCESS_KEY_ID": s3.access_key_env, "AWS_SECRET_ACCESS_KEY": s3.secret_key_env}
     for name, value in (told | {name: os.environ.get(key) for name, key in keys.items()}).items():
         if value:

@@ -37,6 +37,13 @@ def test_one_class_or_too_few_of_it_is_a_reason_and_no_failure():
             assert "100 positives and negatives are needed" in made.row["reason"]
 
 
+def test_who_is_far_better_on_other_people_than_later_has_learned_from_the_future():
+    rows, newest = past()
+    turned = rows.assign(label=np.where(rows["as_of"] == newest, 1 - rows["label"], rows["label"]))
+    made, _ = interests.judged(turned, newest, AS_OF, 1)
+    assert made.row["reason"].startswith("random split far above time split") and not made.row["promoted"]
+
+
 def test_a_model_from_elsewhere_may_take_some_columns_and_must_give_chances():
     rows, _ = past(300)
     some = ["share", "own_orders"]

@@ -13,7 +13,9 @@ from ml.tracking import ModelError, Registry, RegistryError
 from tests.stores import client, serve
 from tests.test_ml import NAMES, SPEC, TOY, toy
 
-KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION", "MLFLOW_S3_ENDPOINT_URL")
+KEYS = ("AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_DEFAULT_REGION", "MLFLOW_S3_ENDPOINT_URL",
+        "MLFLOW_S3_UPLOAD_EXTRA_ARGS")  # fmt: skip
+KMS_KEY = "arn:aws:kms:us-east-1:123456789012:key/models"
 
 
 @pytest.fixture
@@ -25,7 +27,8 @@ def store(monkeypatch):
     monkeypatch.setenv("TEST_SECRET", "secret")
     process, endpoint = serve()
     client(endpoint).create_bucket(Bucket="models")
-    yield S3(endpoint=endpoint, path_style=True, access_key_env="TEST_KEY", secret_key_env="TEST_SECRET")
+    names = {"access_key_env": "TEST_KEY", "secret_key_env": "TEST_SECRET"}
+    yield S3(endpoint=endpoint, path_style=True, encryption="aws:kms", kms_key=KMS_KEY, **names)
     process.terminate()
     process.wait()
 
@@ -50,6 +53,8 @@ def test_a_model_in_s3_is_scored_with_and_a_changed_one_is_not_loaded(store, tmp
     s3 = client(os.environ["MLFLOW_S3_ENDPOINT_URL"])
     objects = [one["Key"] for one in s3.list_objects_v2(Bucket="models")["Contents"]]
     assert all(key.startswith("deployment/") for key in objects)
+    for kept in (s3.head_object(Bucket="models", Key=key) for key in objects):
+        assert (kept["ServerSideEncryption"], kept["SSEKMSKeyId"]) == ("aws:kms", KMS_KEY)
     (key,) = [key for key in objects if key.endswith("model.pkl")]
     body = s3.get_object(Bucket="models", Key=key)["Body"].read()
     s3.put_object(Bucket="models", Key=key, Body=body + b" ")

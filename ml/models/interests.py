@@ -18,7 +18,7 @@ from cdp_spark.gold.people import with_history
 from cdp_spark.job import Job
 from ml import gates
 from ml.dataset import HELD_OUT, allowed, with_fold
-from ml.judge import LEAST, against
+from ml.judge import LEAST, against, too_early
 from ml.keep import registry
 from ml.measures import measured
 from ml.pairs import GAP_DAYS, HORIZON_DAYS, NAMES, pairs, sampled, with_labels
@@ -101,9 +101,10 @@ def chosen_since(job: Job) -> bool:
         version = registry(job).champion(MODEL)
     except RegistryError:
         return False  # where rows are due, `settled` tells
-    rows = job.lake.read("ml.interests").where(F.col("as_of") <= F.lit(job.as_of))
-    last = rows.agg(F.max_by("version", "as_of").alias("version")).first()["version"]
-    return version is not None and version != last
+    last = job.lake.read("ml.interests").agg(F.max("as_of").alias("day"), F.max_by("version", "as_of").alias("version"))
+    row = last.first()
+    past = row["day"] is not None and row["day"] > job.as_of  # a day made again: who is champion now knows its future
+    return version is not None and version != row["version"] and not past
 
 
 def beside_champion(job: Job, made: Made, held: pd.DataFrame) -> Made:
@@ -194,10 +195,10 @@ def judged(past: pd.DataFrame, newest: date, as_of: date, seed: int) -> tuple[Ma
     chance = chances(model, test[list(NAMES)])
     found, told, (rule, least) = measured(truth, chance), details(truth, chance, seed), _rule(train, test)
     off, value = told["calibration"]["in_the_large"], found["pr_auc"]
-    reason = None
-    if value <= least:
+    reason = too_early(_other_people(train, seed), found["roc_auc"], (*rows, len(test), counts["holdout_positives"]))
+    if reason is None and value <= least:
         reason = f"average precision {value:.3f} does not beat {least:.3f} of {rule} alone"
-    elif abs(off) > 0.5:
+    elif reason is None and abs(off) > 0.5:
         reason = f"its probabilities are off by {off:+.2f} in log-odds"
     row = training(as_of, MODEL, METRIC, value, least, rule, reason, *rows) | counts
     row |= {"roc_auc": found["roc_auc"], METRIC: value, "brier": found["brier"]}
@@ -205,6 +206,15 @@ def judged(past: pd.DataFrame, newest: date, as_of: date, seed: int) -> tuple[Ma
     interval = told["intervals"].pop("pr_auc")
     told["intervals"] = {METRIC: interval}
     return Made(row, model, NAMES, interval, told), test
+
+
+def _other_people(train: pd.DataFrame, seed: int) -> float | None:
+    """ROC-AUC on people of one fold, of the dates learned from, by a model of the other folds; None where few are."""
+    other, truth = (train["fold"] == train["fold"].min()).to_numpy(), train["label"].to_numpy(dtype=int)
+    if min(truth[~other].sum(), (1 - truth[~other]).sum()) == 0:
+        return None
+    model = fit(estimator(seed), train.loc[~other, list(NAMES)], truth[~other])
+    return gates.auc(truth[other], chances(model, train.loc[other, list(NAMES)]))
 
 
 def _too_few(train: pd.DataFrame, test: pd.DataFrame) -> str | None:
