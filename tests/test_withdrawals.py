@@ -97,7 +97,7 @@ def test_who_withdrew_is_removed_behind_a_closed_gate_and_after_a_step_that_fail
 def test_a_whole_list_keeps_its_values_where_the_features_of_the_day_are_not_there(job):
     fields = {"person_id": {"column": "person_id"}, "orders": {"column": "orders_30d"}}
     here = with_destinations(job, {"list": {"fields": fields}})
-    rows = job.lake.read("gold.profiles").select("person_id").withColumn("orders_30d", F.lit(3))
+    rows = job.lake.read("gold.profiles").select("person_id").withColumn("orders_30d", F.lit(3.0))
     put(job.lake, "gold.features", rows.withColumn("as_of", F.lit(here.as_of)), on=here.as_of)
     audiences_job.run(here)
     deliver_all(here)
@@ -106,7 +106,7 @@ def test_a_whole_list_keeps_its_values_where_the_features_of_the_day_are_not_the
     take_back(day)
     last = manifests(lambda key: (Path(here.exports) / "list" / key).read_bytes())[-1]
     told = "".join((Path(here.exports) / "list" / f["path"]).read_text() for f in last["files"])
-    assert sorted(told.split()) == sorted(["person_id,orders", *(f"{p},3" for p in EVERYBODY - {"p05"})])
+    assert sorted(told.split()) == sorted(["person_id,orders", *(f"{p},3.0" for p in EVERYBODY - {"p05"})])
 
 
 def test_behind_a_closed_gate_of_identity_a_no_is_that_of_the_published_people(job, monkeypatch):
