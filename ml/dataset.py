@@ -16,6 +16,7 @@ from cdp_spark.config.load import ConfError
 from cdp_spark.config.source import Feature
 from cdp_spark.gold.people import heirs, then
 from cdp_spark.silver.time import known_before
+from ml.people import at_most
 from ml.spec import ModelSpec
 
 EARLIER = 3  # training snapshots before the held-out one
@@ -131,9 +132,8 @@ def examples(rows: DataFrame, spec: ModelSpec, names: list[str], as_of: date) ->
 
 
 def _sampled(rows: DataFrame) -> DataFrame:
-    share = int(1000 * MAX_ROWS / max(rows.count(), 1))
-    kept = rows if share >= 1000 else rows.where(F.pmod(F.xxhash64("person_id", F.lit(1)), F.lit(1000)) < share)
-    return kept.orderBy("part", "as_of", "person_id")  # learners depend on the order: a second training is equal
+    # learners depend on the order: a second training is equal
+    return at_most(rows, MAX_ROWS, salt=1).orderBy("part", "as_of", "person_id")
 
 
 def _hash(parts: dict[str, pd.DataFrame], names: list[str]) -> str:

@@ -15,6 +15,7 @@ from cdp_spark.silver.time import known_before
 from ml import drift
 from ml.card import watching
 from ml.keep import registry
+from ml.people import at_most
 from ml.spec import ModelSpec
 from ml.tracking import RegistryError
 
@@ -36,7 +37,8 @@ def watch(
     if not watched:
         return []
     wanted = dict.fromkeys(name for one in watched for name in one.wanted)
-    rows = sample(people.select("person_id", *wanted)).join(scored.select("person_id", "model", "score"), "person_id")
+    some = at_most(people.select("person_id", *wanted), MOST, salt=2)
+    rows = some.join(scored.select("person_id", "model", "score"), "person_id")
     local, found = rows.drop("person_id").toPandas(), []
     for one in watched:
         theirs = local[local["model"] == one.spec.name]
@@ -54,13 +56,6 @@ def watch(
 
 def _told(line: dict) -> str:
     return f"PSI {line['psi']:.2f}" if line["psi"] is not None else f"{line['expected']:.3f} -> {line['found']:.3f}"
-
-
-def sample(rows: DataFrame, most: int = MOST) -> DataFrame:
-    """At most about `most` rows, by a hash of the person: the same ones every time."""
-    share = int(1000 * most / max(rows.count(), 1))
-    kept = F.pmod(F.xxhash64("person_id", F.lit(2)), F.lit(1000)) < max(share, 1)
-    return rows if share >= 1000 else rows.where(kept)
 
 
 def drifted(local: pd.DataFrame, bins: dict) -> list[dict]:

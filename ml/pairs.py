@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 from cdp_spark.gold.people import then
 from cdp_spark.gold.sums import exact_sum
 from cdp_spark.silver.time import known_before
+from ml.people import at_most
 
 MOST_CATEGORIES = 20  # by orders of the year
 GAP_DAYS, HORIZON_DAYS = 1, 30
@@ -86,6 +87,4 @@ def with_labels(known: DataFrame, orders: DataFrame, dates: list[date], as_of: d
 def sampled(rows: DataFrame) -> DataFrame:
     """At most about ROWS rows, all of some people, in an order that a second training finds again; nobody's ids."""
     rows = rows.persist()
-    share = int(1000 * ROWS / max(rows.count(), 1))
-    kept = rows if share >= 1000 else rows.where(F.pmod(F.xxhash64("person_id", F.lit(6)), F.lit(1000)) < max(share, 1))
-    return kept.orderBy("as_of", "person_id", "category").drop("person_id", "category")
+    return at_most(rows, ROWS, salt=6).orderBy("as_of", "person_id", "category").drop("person_id", "category")

@@ -16,6 +16,7 @@ from cdp_spark.contracts import fingerprint
 from cdp_spark.job import Job
 from ml.keep import registry
 from ml.monitor import watch
+from ml.people import of_permitted
 from ml.predict import OUT, Scorer, asked, failing, predictor, probabilities
 from ml.spec import ModelSpec, applicable, lacking, shipped
 from ml.stale import mark_stale
@@ -40,8 +41,7 @@ def score_all(job: Job, permitted: DataFrame | None = None) -> None:
     modules, people = applicable(job), job.lake.read("gold.features").where(F.col("as_of") == F.lit(job.as_of))
     not_asked(job, modules)
     snapshot = fingerprint(people)
-    if permitted is not None:
-        people = people.join(permitted.select("person_id").distinct(), "person_id", "left_semi")
+    people = of_permitted(people, permitted)
     ready = champions(job, modules, people.columns)
     if not ready:
         return

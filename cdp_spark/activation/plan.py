@@ -60,11 +60,17 @@ def plan(job: Job, name: str, spec: Destination, state: DataFrame, *, lost: bool
         kept = ledger.changes(now, before, sent, name, spec, _stay(job, spec, people, now, before, quiet, state))
     if anew:
         kept = kept._replace(adds=now, removes=now.limit(0))
-    kept = ledger.Changes(*(frame.persist() for frame in kept))
+    found = _planned(now, kept)
+    before.unpersist()
+    return found
+
+
+def _planned(now: DataFrame, changes: ledger.Changes) -> Plan:
+    """The plan with its counts; its frames stay in memory for whoever writes them."""
+    kept = ledger.Changes(*(frame.persist() for frame in changes))
     whole, rows = digest(now)
     ended, removed = digest(kept.gone.select(F.col("audience").alias("_audience"), F.col("row_id").alias("_row_id")))
     begun, added = (whole, rows) if kept.adds is now else digest(kept.adds)
-    before.unpersist()
     return Plan(now, kept, rows, removed, added, f"{whole}|{begun}|{ended}")
 
 
@@ -109,8 +115,7 @@ def withdrawn(
                     job.conf.base.region).limit(0)  # fmt: skip
     stays = before.join(ledger.staying(before, shape, people, yes), ledger.ROW, "left_semi").persist()
     gone = ledger.valued(before.join(stays, ledger.ROW, "left_anti"), sent, name).persist()
-    removed = gone.count()
-    if (spec.sync == "full" or anew) and removed:
+    if (spec.sync == "full" or anew) and not gone.isEmpty():
         then = replace(job, date=told or job.date)
         now = content(_known(then, spec, state, _as_before(job, spec, stays)), spec, job.conf.base.region).persist()
         found = ledger.changes(now, before, sent, name, spec)
@@ -118,12 +123,10 @@ def withdrawn(
     else:
         now = ledger.as_sent(ledger.valued(stays, sent, name), shape, spec).persist()
         found = ledger.Changes(shape, gone, ledger.removes(gone, now, spec))
-    found = ledger.Changes(*(frame.persist() for frame in found))
-    ended, _ = digest(found.gone.select(F.col("audience").alias("_audience"), F.col("row_id").alias("_row_id")))
-    (whole, rows), (begun, added) = digest(now), digest(found.adds)
-    for frame in (before, stays) if found.gone is gone else (before, stays, gone):
+    made = _planned(now, found)
+    for frame in (before, stays) if made.changes.gone is gone else (before, stays, gone):
         frame.unpersist()
-    return Plan(now, found, rows, removed, added, f"{whole}|{begun}|{ended}")
+    return made
 
 
 def _as_before(job: Job, spec: Destination, stays: DataFrame) -> dict[str, DataFrame]:

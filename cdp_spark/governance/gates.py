@@ -8,6 +8,7 @@ from datetime import date, timedelta
 from pyspark.sql import Column
 from pyspark.sql import functions as F
 
+from cdp_spark.identity.state import WITHIN
 from cdp_spark.job import Job
 
 WAITING = "until then nobody new is delivered; who has withdrawn is taken out of the lists all the same"
@@ -37,7 +38,7 @@ def holds(day: date, since: str, until: str) -> Column:
 def _spoken_for(job: Job, since: date) -> bool:
     """Has somebody spoken for other rules since the published run? What they merged and split was looked at then."""
     runs = job.lake.read("identity.runs").where((F.col("as_of") > F.lit(since)) & (F.col("as_of") <= F.lit(job.as_of)))
-    return not runs.where("NOT startswith(approval, 'within')").isEmpty()  # within `plan:`, nobody was asked
+    return not runs.where(~F.col("approval").startswith(WITHIN)).isEmpty()  # within them nobody was asked
 
 
 def _people(job: Job) -> list[str]:

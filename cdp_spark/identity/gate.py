@@ -7,7 +7,7 @@ from typing import NamedTuple
 from cdp_spark.identity.difference import beyond
 from cdp_spark.identity.people import Resolved
 from cdp_spark.identity.plan import PlanError, difference, read_plan, unfit
-from cdp_spark.identity.state import last_run, published, rules_hash
+from cdp_spark.identity.state import WITHIN, last_run, published, rules_hash
 from cdp_spark.job import Job
 
 CHANGED = "the rules that decide who is who changed"
@@ -77,8 +77,4 @@ def _judged(job: Job, word: Word, found: Resolved) -> str:
     if over and not job.accepted:
         raise PlanError(f"{CHANGED} and this goes beyond the thresholds: {over}; {REMEDY}")
     counted = f"{word.why}; {people['merged']} of {people['before']} people merged, {people['split']} split"
-    return (
-        f"accepted beyond the thresholds ({over}), though {counted}"
-        if over
-        else f"within the thresholds, though {counted}"
-    )
+    return f"accepted beyond the thresholds ({over}), though {counted}" if over else f"{WITHIN}, though {counted}"

@@ -19,6 +19,7 @@ ALGORITHM = 1  # raised where the same rules would give other people
 NOT_RULES = {"engine", "local_max_edges", "incremental", "plan", "households", "matching"}  # how, not who
 NOT_MATCHING = {"sample_records"}  # of use to the next training only, and that is `training`
 BY_RESOLVE = "get_json_object(userMetadata, '$.step') = 'resolve'"
+WITHIN = "within the thresholds"  # what the approval of a run begins with for which nobody had to speak
 PINNED = ("edges", "components", "violations", "anchors", "members", "changes")
 
 

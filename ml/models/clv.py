@@ -11,12 +11,12 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from cdp_spark.config.models import Conf
-from cdp_spark.gold.people import with_person
 from cdp_spark.gold.sums import EXACT, exact_sum
 from cdp_spark.job import Job
 from cdp_spark.silver.time import known_before
 from ml.clv import BgNbd, ClvError, GammaGamma, alive, bg_nbd, expected_purchases, expected_value, gamma_gamma, judged
 from ml.measures import drawn
+from ml.people import at_most, orders_of
 from ml.stale import mark_stale
 from ml.train import training
 from ml.weekly import Made, digest, settled, week_is_over
@@ -43,10 +43,7 @@ def value_due(job: Job, permitted: DataFrame | None = None) -> None:
     if not week_is_over(job, "ml.values"):
         job.log("values are not due")
         return
-    orders = with_person(job.lake.read("silver.orders"), job.lake.read("identity.members"))
-    if permitted is not None:
-        orders = orders.join(permitted.select("person_id").distinct(), "person_id", "left_semi")
-    days = purchases(orders, job.as_of).persist()
+    days = purchases(orders_of(job, permitted), job.as_of).persist()
     made = fitted(days, job.as_of, job.conf.base.seed)
     if settled(job, made) is None:
         mark_stale(job, "ml.values")
@@ -93,11 +90,8 @@ def customers(days: DataFrame, as_of: date) -> DataFrame:
 
 
 def local(found: DataFrame) -> pd.DataFrame:
-    """At most about MOST customers, by a hash of the person: the same ones every time, whatever the order of rows."""
-    share = int(10_000 * MOST / max(found.count(), 1))
-    if share < 10_000:
-        found = found.where(F.pmod(F.xxhash64("person_id", F.lit(3)), F.lit(10_000)) < max(share, 1))
-    return found.toPandas().sort_values("person_id", ignore_index=True)
+    """At most about MOST customers, in the order of their ids."""
+    return at_most(found, MOST, salt=3).toPandas().sort_values("person_id", ignore_index=True)
 
 
 def fitted(days: DataFrame, as_of: date, seed: int) -> Made:

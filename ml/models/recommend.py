@@ -9,10 +9,10 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from cdp_spark.config.models import Conf
-from cdp_spark.gold.people import with_person
 from cdp_spark.job import Job
 from cdp_spark.silver.time import known_before
 from ml import recommend
+from ml.people import at_most, orders_of
 from ml.stale import mark_stale
 from ml.train import training
 from ml.weekly import Made, digest, settled, week_is_over
@@ -36,10 +36,7 @@ def recommend_due(job: Job, permitted: DataFrame | None = None) -> None:
     if not week_is_over(job, "ml.recommendations"):
         job.log("recommendations are not due")
         return
-    orders = with_person(job.lake.read("silver.orders"), job.lake.read("identity.members"))
-    if permitted is not None:
-        orders = orders.join(permitted.select("person_id").distinct(), "person_id", "left_semi")
-    lines = lines_of(orders, job.as_of).persist()
+    lines = lines_of(orders_of(job, permitted), job.as_of).persist()
     made = chosen(lines, job.as_of, job.conf.base.seed)
     if settled(job, made) is None:
         mark_stale(job, "ml.recommendations")
@@ -55,7 +52,8 @@ def recommend_due(job: Job, permitted: DataFrame | None = None) -> None:
 def chosen(lines: DataFrame, as_of: date, seed: int) -> Made:
     """The method that finds most of the last baskets, or why there is none."""
     cut = as_of - timedelta(HELD_OUT_DAYS)
-    basket = _sampled(recommend.next_basket(lines, cut)).persist()
+    basket = recommend.next_basket(lines, cut)
+    basket = at_most(basket, MOST, salt=5, size=basket.select("person_id").distinct().count()).persist()
     baskets = basket.select("person_id").distinct().count()
     held = {"holdout_rows": baskets, "holdout_positives": baskets, "holdout_on": cut}
     if baskets < LEAST:
@@ -116,11 +114,3 @@ def judged(lines: DataFrame, basket: DataFrame, cut: date, seed: int) -> list:
     rows = reduce(DataFrame.unionByName, measured).collect()
     common.unpersist()
     return rows
-
-
-def _sampled(basket: DataFrame) -> DataFrame:
-    people = basket.select("person_id").distinct().count()
-    share = int(10_000 * MOST / max(people, 1))
-    if share >= 10_000:
-        return basket
-    return basket.where(F.pmod(F.xxhash64("person_id", F.lit(5)), F.lit(10_000)) < max(share, 1))

@@ -16,6 +16,7 @@ from threadpoolctl import threadpool_limits
 from cdp_spark.config.models import Conf
 from cdp_spark.job import Job
 from ml.measures import drawn
+from ml.people import at_most, of_permitted
 from ml.stale import mark_stale
 from ml.train import training
 from ml.weekly import Made, digest, settled, week_is_over
@@ -60,8 +61,7 @@ def segment_due(job: Job, permitted: DataFrame | None = None) -> None:
         return
     people = job.lake.read("gold.features").where(F.col("as_of") == F.lit(job.as_of))
     people = people.where("last_order_days IS NOT NULL")
-    if permitted is not None:
-        people = people.join(permitted.select("person_id").distinct(), "person_id", "left_semi")
+    people = of_permitted(people, permitted)
     made, centers = judged(local(people), before(job), job.as_of, job.conf.base.seed)
     if settled(job, made) is None:
         mark_stale(job, "ml.segments")
@@ -150,11 +150,8 @@ def scaled(name: str) -> Column:
 
 
 def local(people: DataFrame) -> pd.DataFrame:
-    """Scaled features of at most about MOST people, by a hash of the person, in the order of their ids."""
-    share = int(10_000 * MOST / max(people.count(), 1))
-    if share < 10_000:
-        people = people.where(F.pmod(F.xxhash64("person_id", F.lit(4)), F.lit(10_000)) < max(share, 1))
-    rows = people.select("person_id", *(scaled(name).alias(name) for name in BY)).toPandas()
+    """Scaled features of at most about MOST people, in the order of their ids."""
+    rows = at_most(people, MOST, salt=4).select("person_id", *(scaled(name).alias(name) for name in BY)).toPandas()
     return rows.sort_values("person_id", ignore_index=True)[list(BY)]
 
 

@@ -17,6 +17,7 @@ from ml import gates
 from ml.dataset import feature_names
 from ml.encode import pipeline
 from ml.models import propensity
+from ml.people import at_most, of_permitted
 from ml.predict import scored
 from ml.spec import ModelSpec
 from ml.stale import mark_stale
@@ -48,8 +49,7 @@ def effect_due(job: Job, permitted: DataFrame | None = None) -> None:
         job.log("no audience holds anybody out: there is no experiment to learn from")
     fresh, found, learned_from = [], [], feature_names(SPEC, job.conf.features)
     people = job.lake.read("gold.features").where(F.col("as_of") == F.lit(job.as_of))
-    if permitted is not None:
-        people = people.join(permitted.select("person_id").distinct(), "person_id", "left_semi")
+    people = of_permitted(people, permitted)
     for name in tested:
         rows = experiment(job, name, permitted)
         if rows.empty:
@@ -79,17 +79,14 @@ def experiment(job: Job, audience: str, permitted: DataFrame | None) -> pd.DataF
     members = job.lake.read("identity.members")
     people = enrolled(job.lake.read("activation.changes"), members, audience)
     entered = people.where(F.date_add("entered", DAYS) <= F.lit(job.as_of)).where("arm <> 'mixed'")
-    if permitted is not None:
-        entered = entered.join(permitted.select("person_id").distinct(), "person_id", "left_semi")
+    entered = of_permitted(entered, permitted)
     paid = with_person(job.lake.read("silver.orders"), members)
     bought = outcomes(entered, paid, "conversion", DAYS, job.as_of).select("person_id", F.col("value").alias("label"))
     known = job.lake.read("gold.features").withColumnRenamed("as_of", "entered")
     names = feature_names(SPEC, job.conf.features)
     rows = entered.join(bought, "person_id").join(known, ["person_id", "entered"])
     rows = rows.select("person_id", (F.col("arm") == "treatment").alias("treated"), "label", *names).persist()
-    share = int(1000 * MOST / max(rows.count(), 1))
-    kept = rows if share >= 1000 else rows.where(F.pmod(F.xxhash64("person_id", F.lit(7)), F.lit(1000)) < max(share, 1))
-    local = kept.toPandas().sort_values("person_id", ignore_index=True).drop(columns="person_id")
+    local = at_most(rows, MOST, salt=7).toPandas().sort_values("person_id", ignore_index=True).drop(columns="person_id")
     rows.unpersist()
     return local
 
@@ -110,7 +107,7 @@ def judged(rows: pd.DataFrame, audience: str, as_of: date, names: list[str], see
         reason = "; ".join(f"feature {flag.why}" for flag in flags)
         return Made(training(as_of, model, METRIC, None, None, None, reason, *counts) | held)
     kinds = dict.fromkeys(names, "number")
-    found = learned(rows[names], kinds, truth, treated, lambda one: propensity.estimator(one), seed)["learners"]
+    found = learned(rows[names], kinds, truth, treated, propensity.estimator, seed)["learners"]
     ours, best = found["t_learner"], max(RULES, key=lambda rule: found[rule]["uplift"])
     rule, least = RULES[best], found[best]["uplift"]
     reason = _too_weak(ours, rule, least)
