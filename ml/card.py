@@ -38,7 +38,7 @@ def card(report: dict) -> str:
     lines += ["", f"Features: {', '.join(report['features'])}."]
     if found := report.get("importance"):
         best = [f"{name} {value:.3f}" for name, value in list(found.items())[:10]]
-        lines += ["", f"Loss of ROC-AUC without: {', '.join(best)}."]
+        lines += ["", f"{report.get('importance_is', 'Loss of ROC-AUC without')}: {', '.join(best)}."]
     lines += ["", "Left out:", *(f"- {name}: {why}" for name, why in report.get("left_out", {}).items())]
     lines += ["", "Notes:", *(f"- {note}" for note in report.get("notes", []))]
     return "\n".join(lines) + "\n"

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import numpy as np
+from pyspark.sql import Column, DataFrame, Window
+from pyspark.sql import functions as F
 
 from cdp_spark.config.models import Decision
 
@@ -31,3 +33,17 @@ def decided(rule: Decision, truth: np.ndarray, chance: np.ndarray) -> dict[str, 
     if rule.capacity is None:
         found["profit_per_row"] = (hits * rule.gain - int(acted.sum()) * rule.cost) / max(truth.size, 1)
     return found
+
+
+def selected(rule: Decision | None, score: Column, percentile: Column) -> Column:
+    """True for a scored row that is worth acting on; null where the deployment has no rule for the model."""
+    if rule is None:
+        return F.lit(None).cast("boolean")
+    return F.coalesce(score >= rule.cost / rule.gain if rule.capacity is None else percentile >= 1 - rule.capacity,
+                      F.lit(False))  # fmt: skip
+
+
+def with_selected(rows: DataFrame, rule: Decision | None, score: str, within: list[str]) -> DataFrame:
+    """`rows` and selected: by their score, or by how many people of one group (`within`) can be reached."""
+    rank = F.percent_rank().over(Window.partitionBy(*within).orderBy(score, "person_id"))
+    return rows.withColumn("selected", selected(rule, F.col(score), rank))

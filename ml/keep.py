@@ -12,6 +12,7 @@ from ml import drift
 from ml.card import card, curves, plots
 from ml.dataset import Examples
 from ml.decide import decided
+from ml.explain import SHARE, usual
 from ml.judge import Verdict
 from ml.spec import ModelSpec, shipped
 from ml.tracking import Registry, RegistryError
@@ -106,11 +107,10 @@ def memory(found: Examples, verdict: Verdict) -> dict:
     value of the features that matter and the probability that a tenth of the holdout reaches."""
     frame = found.holdout[found.features].assign(**{drift.SCORE: verdict.chance})
     share = verdict.holdout_positives / verdict.holdout_rows
-    usual = {name: float(found.train[name].median()) for name in list(verdict.importance)[:TELLING]}
     return {
         "bins": drift.frozen(frame),
         "share": share,
         "rows": verdict.holdout_rows,
-        "usual": {name: value for name, value in usual.items() if value == value},
-        "cut": float(np.quantile(verdict.chance, 0.9)),
+        "usual": usual(found.train[list(verdict.importance)[:TELLING]]),
+        "cut": float(np.quantile(verdict.chance, SHARE)),
     }

@@ -10,13 +10,13 @@ import cloudpickle
 import numpy as np
 import pandas as pd
 
+from ml.explain import reasons
+
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
 
 _LOADED: dict[bytes, Any] = {}  # of this Python worker: a model is unpickled once, not once a batch or partition
 OUT = "person_id string, as_of date, model string, score double, reasons array<string>, failure string"
-REASONS = 3  # a person, at most
-LEAST_DROP = 0.005  # of probability, that a reason must explain
 
 
 class NoProbability(ValueError):
@@ -65,7 +65,7 @@ def _by(one: Scorer, rows: pd.DataFrame) -> pd.DataFrame:
     try:
         model, known = loaded(one.pickled), finite(rows[one.wanted].astype("float64"))
         chance = probabilities(model, known)
-        told = reasons(model, known, chance, one)
+        told = reasons(lambda some: model.predict_proba(some)[:, 1], known, chance, one.usual, one.cut)
     except Exception as error:  # somebody else's code: whatever it raises, only this model has no scores today
         return keys.head(1).assign(model=one.name, score=np.nan, reasons=None, failure=failing(error))
     return keys.assign(model=one.name, score=chance, reasons=told, failure=None)
@@ -91,47 +91,28 @@ def finite(rows: pd.DataFrame) -> pd.DataFrame:
     return rows.mask(np.isinf(rows)) if np.isinf(rows.to_numpy()).any() else rows
 
 
-def reasons(model: Any, rows: pd.DataFrame, chance: np.ndarray, one: Scorer) -> list[list[str] | None]:
-    """For each row from `one.cut` on: the features without whose value the probability would be lower, the most first.
+def scored(rows: DataFrame, model: Any, names: list[str], keys: list[str], memory: dict) -> DataFrame:
+    """Columns `keys` of `rows`, score: the classifier's second column for the features `names`, and reasons.
 
-    Each feature of `one.usual` is put to its usual value, all others kept (a baseline-value ablation; Sundararajan &
-    Najmi 2020, "The many Shapley values", BShap for one feature); a reason reads `last_order_days 94`.
+    memory: `usual` and `cut` as in `Scorer`; without them nobody has reasons.
     """
-    told: list[list[str] | None] = [None] * len(rows)
-    if one.cut is None or not one.usual:
-        return told
-    at = np.flatnonzero(chance >= one.cut)
-    if not at.size:
-        return told
-    high = rows.iloc[at]
-    drops = np.column_stack(
-        [chance[at] - model.predict_proba(high.assign(**{name: value}))[:, 1] for name, value in one.usual.items()]
-    )
-    names = list(one.usual)
-    values = high[names].to_numpy()
-    for row, place in enumerate(at):
-        best = [n for n in np.argsort(-drops[row], kind="stable")[:REASONS] if drops[row, n] >= LEAST_DROP]
-        told[place] = [f"{names[n]} {_short(values[row, n])}" for n in best]
-    return told
-
-
-def _short(value: float) -> str:
-    return "unknown" if np.isnan(value) else f"{value:.4g}"
-
-
-def scored(rows: DataFrame, model: Any, names: list[str], keys: list[str]) -> DataFrame:
-    """Columns `keys` of `rows`, and score: the classifier's second column for the features `names`."""
     payload = rows.sparkSession.sparkContext.broadcast(cloudpickle.dumps(model))
+    usual = {name: value for name, value in memory.get("usual", {}).items() if name in names}
+    cut = memory.get("cut")
 
     def predict(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
+        def score(some: pd.DataFrame) -> np.ndarray:
+            return loaded(payload.value).predict_proba(some)[:, 1]
+
         for batch in batches:
             if len(batch):
-                chance = loaded(payload.value).predict_proba(finite(batch[names].astype("float64")))[:, 1]
-                yield batch[keys].assign(score=chance)
+                known = finite(batch[names].astype("float64"))
+                chance = score(known)
+                yield batch[keys].assign(score=chance, reasons=reasons(score, known, chance, usual, cut))
 
     kept = rows.select(*keys, *names)
     shape = ", ".join(f"{field.name} {field.dataType.simpleString()}" for field in kept.schema[: len(keys)])
-    return kept.mapInPandas(predict, f"{shape}, score double")
+    return kept.mapInPandas(predict, f"{shape}, score double, reasons array<string>")
 
 
 def loaded(pickled: bytes) -> Any:

@@ -11,6 +11,7 @@ HALF_LIFE = 60.0  # days after which a purchase counts half
 TOGETHER = 0.01  # weight of what goes with the own items beside a purchase of this very day
 PARTNERS = 20  # an item's companions that are kept
 USUAL = 30  # own items that companions are looked up for
+NUMBERS = 1000  # more than there are items in `popular`
 RANK, ROUNDS, CONFIDENCE, PENALTY = 16, 8, 20.0, 0.05  # of ALS
 
 
@@ -75,20 +76,37 @@ def by_factors(own: DataFrame, top: int, seed: int) -> DataFrame:
     found = best.select("_person_id", F.explode("recommendations").alias("one"))
     score = F.round(F.col("one.rating").cast("double"), 5).alias("score")
     named = found.select("_person_id", "one._item", score).join(people, "_person_id").join(F.broadcast(items), "_item")
-    return ranked(named.select("person_id", "item", "score"), "person_id", top, "score", "item")
+    top_ones = ranked(named.select("person_id", "item", "score"), "person_id", top, "score", "item")
+    return top_ones.withColumn("reason", F.lit("liked by people with such baskets"))
 
 
 def recommended(own: DataFrame, together: DataFrame, common: DataFrame, top: int) -> DataFrame:
-    """The `top` items of each person of `own`: person_id, item, score, rank (1 the best), ties by item."""
+    """The `top` items of each person of `own`: person_id, item, score, rank (1 the best), ties by item, and reason."""
     lately = ranked(own, "person_id", USUAL, "score", "item")
-    near = lately.join(F.broadcast(together), "item").groupBy("person_id", F.col("other").alias("item"))
-    near = near.agg((F.sum(F.col("score") * F.col("cosine")) * TOGETHER).alias("score"))
+    numbers = common.select("item", F.row_number().over(Window.orderBy("item")).alias("_n"))  # bounded, as `popular`
+    near = lately.join(F.broadcast(together.join(F.broadcast(numbers), "item")), "item")
+    adds = F.col("score") * F.col("cosine")
+    # the most of them and its number as one long: a maximum of text would be sorted for
+    near = near.groupBy("person_id", F.col("other").alias("item")).agg(
+        (F.sum(adds) * TOGETHER).alias("score"),
+        F.max(F.round(F.least(adds, F.lit(1e6)) * 1e6).cast("long") * NUMBERS + F.col("_n")).alias("_with"),
+    )
     everybody = own.select("person_id").distinct().crossJoin(F.broadcast(common))
     everybody = everybody.select("person_id", "item", (F.col("share") * TOGETHER * TOGETHER).alias("score"))
-    parts = own.select("person_id", "item", "score").unionByName(near).unionByName(everybody)
-    return ranked(
-        parts.groupBy("person_id", "item").agg(F.sum("score").alias("score")), "person_id", top, "score", "item"
+    mine, none = F.lit(True).alias("_own"), F.lit(None)
+    parts = (
+        own.select("person_id", "item", "score", mine, none.cast("long").alias("_with"))
+        .unionByName(near.withColumn("_own", none.cast("boolean")))
+        .unionByName(everybody.withColumns({"_own": none.cast("boolean"), "_with": none.cast("long")}))
     )
+    whole = parts.groupBy("person_id", "item").agg(
+        F.sum("score").alias("score"), F.max("_own").alias("_own"), F.max("_with").alias("_with")
+    )
+    best = ranked(whole, "person_id", top, "score", "item").withColumn("_n", F.pmod("_with", F.lit(NUMBERS)))
+    named = best.join(F.broadcast(numbers.withColumnRenamed("item", "_partner")), "_n", "left")
+    with_it = F.concat(F.lit("bought with "), F.col("_partner"))
+    reason = F.when(F.col("_own"), "bought before").otherwise(F.coalesce(with_it, F.lit("popular")))
+    return named.select("person_id", "item", "score", "rank", reason.alias("reason"))
 
 
 def ranked(rows: DataFrame, of: str, top: int, score: str, tie: str) -> DataFrame:

@@ -14,6 +14,7 @@ from pyspark.sql import functions as F
 from cdp_spark.config.models import Decision
 from cdp_spark.contracts import fingerprint
 from cdp_spark.job import Job
+from ml.decide import selected
 from ml.keep import registry
 from ml.monitor import watch
 from ml.people import of_permitted
@@ -126,11 +127,15 @@ def scores(
     rows = people.select("person_id", "as_of", *wanted, *flags)
     raw = rows.mapInPandas(predictor(payload), OUT)
     rank = F.percent_rank().over(Window.partitionBy("model", "as_of").orderBy("score", "person_id"))
+
+    def rule_of(one: Champion) -> Column:
+        return selected((decisions or {}).get(one.spec.name), F.col("score"), F.col("percentile"))
+
     version, chosen = F.lit(None).cast("string"), F.lit(None).cast("boolean")
     for one in ready:
         theirs = F.col("model") == one.spec.name
         version = F.when(theirs, F.lit(one.version)).otherwise(version)
-        chosen = F.when(theirs, selected((decisions or {}).get(one.spec.name))).otherwise(chosen)
+        chosen = F.when(theirs, rule_of(one)).otherwise(chosen)
     return raw.withColumn("percentile", rank).select(
         "person_id",
         "model",
@@ -144,15 +149,6 @@ def scores(
         F.lit(False).alias("stale"),
         "failure",
     )
-
-
-def selected(rule: Decision | None) -> Column:
-    """True for a scored row that is worth acting on; null where the deployment has no rule for the model."""
-    if rule is None:
-        return F.lit(None).cast("boolean")
-    if rule.capacity is None:
-        return F.col("score") >= rule.cost / rule.gain
-    return F.col("percentile") >= 1 - rule.capacity
 
 
 def _scorer(one: Champion) -> Scorer:

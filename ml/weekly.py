@@ -24,7 +24,9 @@ class Made(NamedTuple):
 
     row: of ml.trainings; its reason is None where the baseline is beaten. model: a classifier of the features `names`,
     or parameters as plain values; None where there was too little to fit. interval: of the row's value.
-    details: what else the holdout told, as in `validate.details`. notes: sentences for the model card.
+    details: what else the holdout told, as in `validate.details`. about: what else the card tells: importance and what
+    it is (importance_is), decision. memory: what later days need of a classifier, as in `keep.memory`.
+    notes: sentences for the model card.
     """
 
     row: dict
@@ -32,6 +34,8 @@ class Made(NamedTuple):
     names: Sequence[str] = ()
     interval: Sequence[float] | None = None
     details: dict = {}
+    about: dict = {}
+    memory: dict = {}
     notes: Sequence[str] = ()
 
 
@@ -74,7 +78,8 @@ def _kept(models: Registry, made: Made, as_of: str, seed: int) -> dict:
         if version is None and isinstance(made.model, dict):
             version = models.keep(model, made.model, params, _metrics(made), _files(made))
         elif version is None:
-            version = models.log(model, made.model, list(made.names), params, _metrics(made), _files(made))
+            files, names = _files(made), list(made.names)
+            version = models.log(model, made.model, names, params, _metrics(made), files, made.memory)
         if reason is None:
             models.passed(model, version)
             models.promote(model, version)
@@ -112,6 +117,7 @@ def report(made: Made) -> dict:
         "holdout": {"intervals": intervals, metric: row["value"], "roc_auc": row["roc_auc"]} | made.details,
         "parameters": made.model if isinstance(made.model, dict) else None,
         "notes": notes + ([f"not promoted: {row['reason']}"] if row["reason"] else []),
+        **made.about,
     }
 
 

@@ -19,7 +19,7 @@ from cdp_spark.cli import main
 from cdp_spark.config.models import Decision
 from ml import judge
 from ml.dataset import Examples, snapshots
-from ml.decide import decided
+from ml.decide import decided, with_selected
 from ml.models import churn
 from ml.score import Champion, champion, scores
 from ml.spec import ModelSpec, shipped
@@ -266,3 +266,18 @@ def test_decisions_by_cost_and_by_capacity():
     for wrong in ({}, {"capacity": 0.1, "cost": 1}, {"cost": 1}, {"cost": 2, "gain": 1}):
         with pytest.raises(ValueError, match="capacity|gain"):
             Decision(**wrong)
+
+
+def test_who_is_selected_by_a_share_of_each_group_or_by_cost(spark):
+    rows = spark.createDataFrame(
+        [(f"p{n}", "ab"[n % 2], n / 10) for n in range(10)], "person_id string, g string, s double"
+    )
+
+    def chosen(rule: Decision | None) -> set[str] | None:
+        found = with_selected(rows, rule, "s", ["g"]).where("selected IS NOT NULL").collect()
+        return {row["person_id"] for row in found if row["selected"]} if found else None
+
+    assert chosen(Decision(capacity=0.2)) == {"p8", "p9"} and chosen(Decision(cost=1, gain=2)) == {
+        f"p{n}" for n in range(5, 10)
+    }
+    assert chosen(None) is None

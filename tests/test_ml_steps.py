@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import pytest
 from pyspark.sql import functions as F
 
+from cdp_spark.config.models import Decision
 from cdp_spark.gold.features import features, inputs
 from ml import clv, recommend, score
 from ml.keep import registry
@@ -83,6 +85,13 @@ def test_values_are_those_of_the_formulas(week):
     found = found.set_index("person_id").loc[mine.index]
     assert found["expected_orders"].to_numpy() == pytest.approx(expected, rel=1e-3)
     assert found["clv"].to_numpy() == pytest.approx(expected * clv.expected_value(spend, mine), rel=1e-3)
+    told = found["reasons"].dropna()  # of the highest tenth, what lowers the worth where it is as most people have it
+    assert told.index.isin(found["clv"].nlargest(len(told)).index).all() and 0.05 < len(told) / len(found) < 0.15
+    usual = mine["x"].median()
+    for person, reasons in told.items():
+        if again := [one for one in reasons if one.startswith("orders_again ")]:
+            assert float(again[0].split()[1]) == mine.loc[person, "x"] > usual
+    assert any(told.apply(len)) and found["selected"].isna().all()  # no rule in conf/base.yml
 
 
 def test_tiers_are_fifths_of_the_customers(week):
@@ -140,6 +149,8 @@ def test_recommendations_follow_what_goes_together_and_see_nothing_later(spark):
     ).collect()
     found = {(r["person_id"], r["rank"]): r["item"] for r in top}
     assert found[("dan", 1)] == "tea" and found[("dan", 2)] == "cake" and found[("cyd", 1)] == "rope"
+    why = {(r["person_id"], r["rank"]): r["reason"] for r in top}
+    assert [why[key] for key in (("dan", 1), ("dan", 2), ("cyd", 2))] == ["bought before", "bought with tea", "popular"]
     basket = {(r["person_id"], r["item"]): r["known"] for r in recommend.next_basket(lines, AS_OF).collect()}
     assert basket == {("ann", "tea"): True, ("ann", "rope"): False, ("dan", "milk"): False}
     said = spark.createDataFrame([("ann", "tea"), ("dan", "milk")], "person_id string, item string")
@@ -161,6 +172,10 @@ def test_interests_are_chances_and_know_nothing_of_later_rows(week):
     liked = "c" + (found["person_id"].str[1:].astype(int) % 5).astype(str)
     same = found["category"] == liked
     assert found.loc[same, "score"].mean() > 3 * found.loc[~same, "score"].mean()
+    told = found["reasons"].notna()
+    assert told.any() and found.loc[told, "score"].min() >= found.loc[~told, "score"].max()
+    words = {one.split()[0] for reasons in found.loc[told, "reasons"] for one in reasons}
+    assert words and words <= set(interests.NAMES)
     orders = interests.with_history(week.lake.read("silver.orders"), week.lake.read("identity.members"))
     events = interests.with_history(week.lake.read("silver.events"), week.lake.read("identity.members"))
     day = AS_OF - timedelta(60)
@@ -186,6 +201,8 @@ def test_each_week_is_kept_with_what_it_was_judged_by_and_a_closed_gate_leaves_t
         assert measures[f"{metric}_low"] < measures[metric] < measures[f"{metric}_high"] and "baseline" in measures
         files = {one.path for one in models.client.list_artifacts(run.info.run_id, "report")}
         assert {"report/card.md", "report/report.json"} <= files
+        card = Path(models.client.download_artifacts(run.info.run_id, "report/card.md")).read_text()
+        assert (": x " in card or " x " in card) if name == "clv" else name == "recommend" or "spend_365d 0." in card
     later = replace(week, date=week.date + timedelta(7), warnings=[])
     monkeypatch.setattr(value, "_rule", lambda past, actual: ("an oracle", actual))
     value.value_due(later)
@@ -273,9 +290,13 @@ def test_an_effect_is_learned_only_where_the_holdout_tells_of_one(week, spark, m
     people = enrolled(60, 0.0, names).drop(columns=["treated", "label"])
     people["person_id"] = [f"p{n:02}" for n in range(60)]
     frame = spark.createDataFrame(people).withColumn("as_of", F.lit(AS_OF))
-    found = effects.moved(frame, made.model, names, "winback").toPandas().set_index("person_id")["uplift"]
+    written = effects.moved(frame, made, "winback", Decision(cost=1, gain=4)).toPandas().set_index("person_id")
     alike = (people["orders_365d"] * people["spend_365d"] > 0).to_numpy()
-    found = found[people["person_id"]].to_numpy()
+    found = written.loc[people["person_id"], "uplift"].to_numpy()
+    assert (written["selected"] == (written["uplift"] >= 0.25)).all()
+    told = written["reasons"].dropna()
+    assert len(told) and all(one.split()[0] in ("orders_365d", "spend_365d") for reasons in told for one in reasons[:1])
+    assert set(list(made.about["importance"])[:2]) == {"orders_365d", "spend_365d"}
     assert found[alike].mean() > 0.5 and found[~alike].mean() < -0.5
     row = effects.judged(enrolled(2000, 0.0, names), "winback", AS_OF, names, 42).row
     assert not row["promoted"] and "the top 30 %" in row["reason"]

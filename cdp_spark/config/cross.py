@@ -30,6 +30,11 @@ def model_names() -> list[str]:
     return [path.stem for path in files if "\ndef label(" in path.read_text()]
 
 
+def decided_names() -> list[str]:
+    """Names of the models that `decisions` may be made by: a probability, an effect, or what a customer is worth."""
+    return sorted([*model_names(), "clv", "interests", "uplift"])
+
+
 def audience_columns(conf: Conf) -> dict[str, str]:
     """What an audience's condition may read, with types: profile, features, scores, percentiles, WEEKLY."""
     scores = {f"{name}_{what}": "double" for name in model_names() for what in ("score", "percentile")}
@@ -229,8 +234,15 @@ def _households(conf: Conf, root: Path) -> list[str]:
 
 
 def _decisions(conf: Conf, root: Path) -> list[str]:
-    where, known = f"{root / 'base.yml'}, decisions", model_names()
-    return [unknown(where, "model", name, known) for name in conf.base.decisions if name not in known]
+    where, known, found = f"{root / 'base.yml'}, decisions", decided_names(), []
+    for name, rule in conf.base.decisions.items():
+        if name not in known:
+            found.append(unknown(where, "model", name, known))
+        elif name == "clv" and rule.capacity is None:
+            found.append(
+                f"{where}.clv: give `capacity`; what a customer is worth is no probability that a cost goes by"
+            )
+    return found
 
 
 def problems(conf: Conf, root: Path) -> list[str]:

@@ -15,6 +15,9 @@ from cdp_spark.gold.sums import EXACT, exact_sum
 from cdp_spark.job import Job
 from cdp_spark.silver.time import known_before
 from ml.clv import BgNbd, ClvError, GammaGamma, alive, bg_nbd, expected_purchases, expected_value, gamma_gamma, judged
+from ml.decide import with_selected
+from ml.explain import SHARE, reasons, usual
+from ml.importance import shuffled, some
 from ml.measures import drawn
 from ml.people import at_most, orders_of
 from ml.stale import mark_stale
@@ -30,7 +33,11 @@ UNIT = 7.0  # days of one unit of time
 HORIZON_DAYS = 365
 HELD_OUT_DAYS = 90
 MOST = 20_000  # customers that parameters are fitted on, a fixed sample: more change the third digit
-OUT = "person_id string, p_alive double, expected_orders double, expected_value double, clv double"
+OUT = (
+    "person_id string, p_alive double, expected_orders double, expected_value double, clv double, reasons array<string>"
+)
+TOLD = {"x": "orders_again", "t_x": "weeks_to_last_order", "T": "weeks_known", "m": "mean_order_value"}  # in reasons
+LEAST_DROP = 0.05  # of what the highest tenth is worth at least, that a reason must explain
 
 
 def names(conf: Conf) -> list[str]:
@@ -48,8 +55,9 @@ def value_due(job: Job, permitted: DataFrame | None = None) -> None:
     if settled(job, made) is None:
         mark_stale(job, "ml.values")
     else:
-        told = predicted(customers(days, job.as_of), *models_of(made.model))
+        told = predicted(customers(days, job.as_of), *models_of(made.model), made.model["usual"], made.model["cut"])
         told = told.withColumns({"as_of": F.lit(job.as_of), "stale": F.lit(False)})
+        told = with_selected(told, job.conf.base.decisions.get(MODEL), "clv", [])
         written, row = job.lake.write("ml.values", told, on=job.as_of), made.row
         job.log(f"{written.rows} customers; rmse {row['value']:.3f} ({row['baseline_rule']} {row['baseline']:.3f})")
     days.unpersist()
@@ -118,9 +126,22 @@ def fitted(days: DataFrame, as_of: date, seed: int) -> Made:
     row = training(as_of, MODEL, "rmse", value, least, rule, reason, *counts) | held
     spend = _spend(now)
     parameters = {"bg_nbd": model._asdict(), "gamma_gamma": spend._asdict() if spend else None}
+    parameters |= {"usual": usual(now[list(NAMES)]), "cut": float(np.quantile(worth(now, model, spend), SHARE))}
     notes = [f"orders of the {HELD_OUT_DAYS} days from {cut}, forecast from before", "BG/NBD; Gamma-Gamma for values"]
     snapshot = digest(now.drop(columns="person_id"), past.drop(columns="person_id"), as_of)
-    return Made(row | {"snapshot_id": snapshot}, parameters, NAMES, _interval(ours - actual, seed), notes=notes)
+    about = {"importance": _leans(past, actual, seed), "importance_is": "Rise of the rmse without"}
+    interval = _interval(ours - actual, seed)
+    return Made(row | {"snapshot_id": snapshot}, parameters, NAMES, interval, about=about, notes=notes)
+
+
+def _leans(past: pd.DataFrame, actual: np.ndarray, seed: int) -> dict[str, float]:
+    """How much worse the forecast of orders is where one of a customer's numbers is another customer's."""
+    model, at = bg_nbd(past), some(len(past), seed)
+
+    def loss(rows: pd.DataFrame) -> float:
+        return judged(expected_purchases(model, _possible(rows), HELD_OUT_DAYS / UNIT), actual[at])["rmse"]
+
+    return shuffled(loss, past.iloc[at][["x", "t_x", "T"]], seed)
 
 
 def share_better(ours: np.ndarray, theirs: np.ndarray, actual: np.ndarray, seed: int) -> float:
@@ -154,8 +175,16 @@ def _spend(now: pd.DataFrame) -> GammaGamma | None:
     return spend
 
 
-def predicted(found: DataFrame, model: BgNbd, spend: GammaGamma | None) -> DataFrame:
-    """One row per customer: OUT over HORIZON_DAYS, undiscounted; values are null without a spend model."""
+def worth(found: pd.DataFrame, model: BgNbd, spend: GammaGamma | None) -> np.ndarray:
+    """Expected value over HORIZON_DAYS, undiscounted; without a spend model the expected number of orders."""
+    orders = expected_purchases(model, found, HORIZON_DAYS / UNIT)
+    return orders * expected_value(spend, found) if spend else orders
+
+
+def predicted(
+    found: DataFrame, model: BgNbd, spend: GammaGamma | None, usual: dict[str, float], cut: float
+) -> DataFrame:
+    """One row per customer: OUT; values are null without a spend model. usual, cut: as in `explain.reasons`."""
 
     def predict(batches: Iterator[pd.DataFrame]) -> Iterator[pd.DataFrame]:
         for batch in batches:
@@ -165,6 +194,20 @@ def predicted(found: DataFrame, model: BgNbd, spend: GammaGamma | None) -> DataF
             told["expected_orders"] = expected_purchases(model, batch, HORIZON_DAYS / UNIT)
             told["expected_value"] = expected_value(spend, batch) if spend else None
             told["clv"] = told["expected_orders"] * told["expected_value"] if spend else None
-            yield told.astype({name: "float64" for name in told.columns if name != "person_id"})
+            told = told.astype({name: "float64" for name in told.columns if name != "person_id"})
+            yield told.assign(reasons=why(batch, model, spend, usual, cut))
 
     return found.mapInPandas(predict, OUT)
+
+
+def why(found: pd.DataFrame, model: BgNbd, spend: GammaGamma | None, usual: dict[str, float], cut: float):
+    """Reasons of the customers that are worth most, in the words of TOLD."""
+    told = reasons(lambda rows: worth(_possible(rows), model, spend), found, worth(found, model, spend), usual, cut,
+                   LEAST_DROP * cut)  # fmt: skip
+    words = [None if one is None else [f"{TOLD[name]} {value}" for name, value in map(str.split, one)] for one in told]
+    return words
+
+
+def _possible(rows: pd.DataFrame) -> pd.DataFrame:
+    """`rows` where nobody is known for less time than lies between the first and the last order."""
+    return rows.assign(t_x=rows["t_x"].clip(upper=rows["T"]))

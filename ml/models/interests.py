@@ -13,11 +13,14 @@ from pyspark.sql import functions as F
 from sklearn.ensemble import HistGradientBoostingClassifier
 from threadpoolctl import threadpool_limits
 
-from cdp_spark.config.models import Conf
+from cdp_spark.config.models import Conf, Decision
 from cdp_spark.gold.people import with_history
 from cdp_spark.job import Job
 from ml import gates
 from ml.dataset import HELD_OUT, allowed, with_fold
+from ml.decide import decided, with_selected
+from ml.explain import SHARE, usual
+from ml.importance import importance
 from ml.judge import LEAST, against, too_early
 from ml.keep import registry
 from ml.measures import measured
@@ -42,11 +45,15 @@ def names(conf: Conf) -> list[str]:
 
 
 class Champion(NamedTuple):
-    """Who gives the chances: a version, its classifier, and which of NAMES it takes, in its order."""
+    """Who gives the chances: a version, its classifier, and which of NAMES it takes, in its order.
+
+    memory: what was kept at its training, {} for a model from elsewhere.
+    """
 
     version: str
     fitted: Any
     wanted: list[str]
+    memory: dict = {}
 
 
 def interest_due(job: Job, permitted: DataFrame | None = None) -> None:
@@ -79,7 +86,9 @@ def written_by(job: Job, by: Champion | None, permitted: DataFrame | None) -> No
     if by is None:
         mark_stale(job, "ml.interests")
     else:
-        found = scored(known.where(F.col("as_of") == F.lit(job.as_of)), by.fitted, by.wanted, KEYS)
+        today = known.where(F.col("as_of") == F.lit(job.as_of))
+        found = scored(today, by.fitted, by.wanted, KEYS, by.memory)
+        found = with_selected(found, job.conf.base.decisions.get(MODEL), "score", ["category"])
         found = found.withColumns({"version": F.lit(by.version), "stale": F.lit(False)})
         written = job.lake.write("ml.interests", found, on=job.as_of)
         job.log(f"{written.rows} people and categories by version {by.version}")
@@ -88,9 +97,9 @@ def written_by(job: Job, by: Champion | None, permitted: DataFrame | None) -> No
 
 def learned(job: Job, past: pd.DataFrame, newest: date) -> Champion | None:
     """Who gives the chances after this training: the new model, else the champion, if there is one of use."""
-    made, held = judged(past, newest, job.as_of, job.conf.base.seed)
+    made, held = judged(past, newest, job.as_of, job.conf.base.seed, job.conf.base.decisions.get(MODEL))
     version = settled(job, beside_champion(job, made, held))
-    return Champion(version, made.model, list(NAMES)) if version else champion(job)
+    return Champion(version, made.model, list(NAMES), made.memory) if version else champion(job)
 
 
 def chosen_since(job: Job) -> bool:
@@ -148,6 +157,7 @@ def champion(job: Job) -> Champion | None:
     try:
         version = models.champion(MODEL)
         fitted, wanted = models.load(MODEL, version) if version else (None, [])
+        memory = models.metadata(MODEL, version) if version else {}
     except RegistryError as error:
         job.warn(f"{MODEL}: the champion cannot be used: {error}")
         return None
@@ -156,7 +166,7 @@ def champion(job: Job) -> Champion | None:
     if reason := unfit(fitted, wanted):
         job.warn(f"{MODEL}: the champion, version {version}, cannot be used: {reason}")
         return None
-    return Champion(version, fitted, wanted)
+    return Champion(version, fitted, wanted, memory)
 
 
 def unfit(fitted: Any, wanted: list[str]) -> str | None:
@@ -180,7 +190,9 @@ def estimator(seed: int) -> HistGradientBoostingClassifier:
     )  # fmt: skip
 
 
-def judged(past: pd.DataFrame, newest: date, as_of: date, seed: int) -> tuple[Made, pd.DataFrame]:
+def judged(
+    past: pd.DataFrame, newest: date, as_of: date, seed: int, decision: Decision | None = None
+) -> tuple[Made, pd.DataFrame]:
     """(what was learned from earlier dates and other people, rows of the newest date it was judged on)."""
     days = pd.to_datetime(past["as_of"])
     held = ((days == pd.Timestamp(newest)) & (past["fold"] == HELD_OUT)).to_numpy()
@@ -205,7 +217,11 @@ def judged(past: pd.DataFrame, newest: date, as_of: date, seed: int) -> tuple[Ma
     row |= {"snapshot_id": digest(past[["as_of", "fold", "label", *NAMES]])}
     interval = told["intervals"].pop("pr_auc")
     told["intervals"] = {METRIC: interval}
-    return Made(row, model, NAMES, interval, told), test
+    about = {"importance": importance(model, test[list(NAMES)], test["label"], seed)}
+    if decision:
+        about["decision"] = decided(decision, truth, chance)
+    memory = {"usual": usual(train[list(NAMES)]), "cut": float(np.quantile(chance, SHARE))}
+    return Made(row, model, NAMES, interval, told, about, memory), test
 
 
 def _other_people(train: pd.DataFrame, seed: int) -> float | None:

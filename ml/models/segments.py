@@ -23,6 +23,7 @@ from ml.weekly import Made, digest, settled, week_is_over
 
 MODEL, METRIC, RULE = "segments", "explained", "fifths of spend_365d"
 CHAMPION_SCORES = False  # found anew for each week's rows, from the last week's on
+EXPLAINED = "Share of what differs that the clusters explain, by feature"
 CLUSTERS = 5
 LEAST = 10 * CLUSTERS  # customers
 HELD_OUT = 5  # one of so many people is judged on
@@ -100,7 +101,10 @@ def judged(rows: pd.DataFrame, earlier: pd.DataFrame | None, as_of: date, seed: 
     document = {"by": list(BY), "clusters": centers.to_dict("records")}
     interval = [float(value) for value in np.quantile(spread, [0.025, 0.975])]
     notes = [f"cluster {one['cluster']} ({one['share']:.0%}): {one['about']}" for one in document["clusters"]]
-    return Made(row | {"snapshot_id": digest(rows, document)}, document, BY, interval, notes=notes), centers
+    about = {"importance": explained_of_each(other, _which(other, centers)), "importance_is": EXPLAINED}
+    return Made(
+        row | {"snapshot_id": digest(rows, document)}, document, BY, interval, about=about, notes=notes
+    ), centers
 
 
 def _which(rows: pd.DataFrame, centers: pd.DataFrame) -> np.ndarray:
@@ -111,9 +115,22 @@ def _which(rows: pd.DataFrame, centers: pd.DataFrame) -> np.ndarray:
 
 def explained(rows: pd.DataFrame, group: np.ndarray) -> float:
     """Share of the variance of standardised `rows` that lies between the groups."""
+    inside, whole = _scatter(rows, group)
+    return float(1 - inside.sum() / max(whole.sum(), 1e-12))
+
+
+def explained_of_each(rows: pd.DataFrame, group: np.ndarray) -> dict[str, float]:
+    """`explained` of each column alone, the largest first: what the groups are told apart by."""
+    inside, whole = _scatter(rows, group)
+    share = 1 - inside / whole.clip(lower=1e-12)
+    return {name: float(share[name]) for name in share.sort_values(ascending=False, kind="stable").index if whole[name]}
+
+
+def _scatter(rows: pd.DataFrame, group: np.ndarray) -> tuple[pd.Series, pd.Series]:
+    """Sum of squares within the groups, and of all, of each standardised column."""
     points = ((rows - rows.mean()) / rows.std(ddof=0).replace(0, 1.0)).reset_index(drop=True)
     inside = (points - points.groupby(group).transform("mean")) ** 2
-    return float(1 - inside.to_numpy().sum() / max((points**2).to_numpy().sum(), 1e-12))
+    return inside.sum(), (points**2).sum()
 
 
 def tiers(people: DataFrame) -> DataFrame:

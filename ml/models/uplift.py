@@ -5,17 +5,22 @@ from __future__ import annotations
 from datetime import date, timedelta
 from functools import reduce
 
+import numpy as np
 import pandas as pd
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from cdp_spark.audiences.measure import enrolled, outcomes
-from cdp_spark.config.models import Conf
+from cdp_spark.config.models import Conf, Decision
 from cdp_spark.gold.people import with_person
 from cdp_spark.job import Job
 from ml import gates
 from ml.dataset import feature_names
+from ml.decide import with_selected
 from ml.encode import pipeline
+from ml.explain import SHARE, usual
+from ml.importance import effects_moved
+from ml.keep import TELLING
 from ml.models import propensity
 from ml.people import at_most, of_permitted
 from ml.predict import scored
@@ -23,6 +28,7 @@ from ml.spec import ModelSpec
 from ml.stale import mark_stale
 from ml.train import training
 from ml.uplift import Difference, learned
+from ml.validate import chances
 from ml.weekly import Made, digest, settled, week_is_over
 
 DAYS = 30  # after entering, in which an order counts
@@ -58,7 +64,7 @@ def effect_due(job: Job, permitted: DataFrame | None = None) -> None:
         made = judged(rows, name, job.as_of, learned_from, job.conf.base.seed)
         if settled(job, made):
             fresh.append(name)
-            found.append(moved(people, made.model, learned_from, name))
+            found.append(moved(people, made, name, job.conf.base.decisions.get(SPEC.name)))
     keep(job, fresh, found)
 
 
@@ -116,7 +122,11 @@ def judged(rows: pd.DataFrame, audience: str, as_of: date, names: list[str], see
     fitted = Difference(pipe, pipe).fit(rows[names], truth, treated)
     notes = [f"p of a ranking that knows nothing: {ours['permutation_p']:.3f}", f"an order within {DAYS} days counts"]
     row |= {"snapshot_id": digest(rows, as_of)}
-    return Made(row, fitted, names, [ours["low"], ours["high"]], notes=notes)
+    leans = effects_moved(fitted, rows[names], seed)
+    about = {"importance": leans, "importance_is": "Mean change of the effect without"}
+    effect = chances(fitted, rows[names])
+    memory = {"usual": usual(rows[list(leans)[:TELLING]]), "cut": float(np.quantile(effect, SHARE))}
+    return Made(row, fitted, names, [ours["low"], ours["high"]], about=about, memory=memory, notes=notes)
 
 
 def _too_weak(ours: dict, rule: str, least: float) -> str | None:
@@ -130,10 +140,8 @@ def _too_weak(ours: dict, rule: str, least: float) -> str | None:
     )
 
 
-def moved(people: DataFrame, model: object, names: list[str], audience: str) -> DataFrame:
+def moved(people: DataFrame, made: Made, audience: str, decision: Decision | None = None) -> DataFrame:
     """Rows of ml.uplift: everybody of `people` (gold.features) by how far the treatment would move them."""
-    return (
-        scored(people, model, names, ["person_id", "as_of"])
-        .withColumnRenamed("score", "uplift")
-        .withColumn("audience", F.lit(audience))
-    )
+    found = scored(people, made.model, list(made.names), ["person_id", "as_of"], made.memory)
+    found = found.withColumnRenamed("score", "uplift").withColumn("audience", F.lit(audience))
+    return with_selected(found, decision, "uplift", ["audience"])
