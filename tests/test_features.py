@@ -12,7 +12,8 @@ from pyspark.sql import functions as F
 
 from cdp_spark.config.load import ConfError, load
 from cdp_spark.config.source import Feature
-from cdp_spark.gold.features import features, filtered
+from cdp_spark.gold.aggregates import aggregated, parsed, within
+from cdp_spark.gold.features import features
 from cdp_spark.gold.people import with_person
 from cdp_spark.gold.sums import exact_sum
 from cdp_spark.gold.texts import with_reading
@@ -116,17 +117,54 @@ def test_every_shipped_feature_runs(spark, conf, lake):
     assert {name: ann[name] for name in conf.features} == {n: f.default for n, f in conf.features.items()}
 
 
-def test_filter_reaches_every_aggregate_function():
-    sql = filtered(Feature(aggregate="sum(a) / count(distinct b)", window_days=7, **PAID))
-    assert sql.count("FILTER") == 2 and "COLLECT_SET(b)" in sql
+def test_filter_reaches_every_aggregate_function(spark):
+    found = parsed("one", Feature(aggregate="sum(a) / count(distinct b)", window_days=7, **PAID))
+    assert [sql.count("FILTER") for sql in found.plain.values()] == [1] and "status = 'paid'" in str(found.plain)
+    assert list(found.distinct.values()) == [("b", f"(status = 'paid') AND {within(7)} AND true")]
     with pytest.raises(ConfError, match="no aggregate"):
-        filtered(Feature(aggregate="amount", **PAID))
+        parsed("one", Feature(aggregate="amount", **PAID))
+
+
+def test_distinct_counts_are_those_of_spark(spark):
+    """Of one value by many conditions, of several values, of values that are null, beside every other aggregate."""
+    rows = spark.range(4000).selectExpr(
+        "concat('p', pmod(hash(id), 40)) AS person_id", "date'2026-01-01' AS as_of",
+        "nullif(pmod(hash(id, 1), 9), 0) AS a",
+        "cast(date_add(date'2025-01-01', pmod(hash(id, 2), 360)) as timestamp) AS event_time",
+        "nullif(concat('v', pmod(hash(id, 3), 7)), 'v3') AS b", "cast(pmod(hash(id, 4), 100) as double) / 7 AS x",
+    )  # fmt: skip
+    asked = {
+        "counts": "count(distinct a) + 100 * count(distinct b)",
+        "cases": "count(distinct case when x > 5 then a end) - count(distinct case when x <= 5 then b end)",
+        "days": "count(distinct to_date(event_time))",
+        "most": "max(x) - min(x) + count(*)",
+        "mixed": "datediff(as_of, max(event_time)) / nullif(count(distinct a) - 1, 0)",
+        "pairs": "count(distinct a, b)",
+        "words": "length(max(b)) + size(collect_set(b))",
+    }
+    table = {"table": "silver.orders", "availability": "known_at"}
+    specs = {name: Feature(aggregate=sql, **table) for name, sql in asked.items()}
+    specs |= {
+        f"a{n}": Feature(aggregate="count(distinct a)", where=f"x > {n / 5}", window_days=n, **table)
+        for n in range(1, 71)
+    }
+    by = ["person_id", "as_of"]
+    wanted = rows.groupBy(*by).agg(
+        *(F.expr(sql).cast("double").alias(name) for name, sql in asked.items()),
+        *(
+            F.expr(f"count(distinct case when x > {n / 5} and {within(n)} then a end)").cast("double").alias(f"a{n}")
+            for n in range(1, 71)
+        ),
+    )
+    found = aggregated(rows, specs, by)
+    assert found.columns == wanted.columns and found.count() == 40
+    assert found.exceptAll(wanted).isEmpty()
 
 
 def test_sums_do_not_depend_on_the_order_of_rows(spark):
     amounts = [0.1, 1e9, 0.7, 12.34, -1e9, 0.2]
     assert sum(amounts) != sum(amounts[::-1])  # as floating-point numbers they do
-    total = filtered(Feature(table="silver.orders", aggregate="sum(a)", availability="known_at"))
+    (total,) = parsed("n", Feature(table="silver.orders", aggregate="sum(a)", availability="known_at")).plain.values()
     frames = [spark.createDataFrame([(a,) for a in rows], "a double").coalesce(1) for rows in (amounts, amounts[::-1])]
     for column in (F.expr(total), exact_sum("a")):
         assert [frame.agg(column.alias("n")).first()["n"] for frame in frames] == [13.34, 13.34]

@@ -5,15 +5,12 @@ from __future__ import annotations
 from datetime import date
 from typing import NamedTuple
 
-import sqlglot
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
-from sqlglot import exp
 
-from cdp_spark.config.load import ConfError
 from cdp_spark.config.source import Feature
+from cdp_spark.gold.aggregates import aggregated, within
 from cdp_spark.gold.people import histories, then, with_history
-from cdp_spark.gold.sums import EXACT
 from cdp_spark.gold.texts import MOOD, TOPIC, with_reading
 from cdp_spark.job import Job
 from cdp_spark.silver.time import known_before
@@ -71,8 +68,7 @@ def features(
         wanted = {name: spec for name, spec in specs.items() if (spec.table, spec.of) == (table, of)}
         seen = _seen(frames[table], wanted, as_ofs)
         seen, key = (seen, "person_id") if of == "person" else (_at_home(seen, households), HOME)
-        values = [F.expr(filtered(spec)).cast("double").alias(name) for name, spec in wanted.items()]
-        found = found.join(seen.groupBy(key, "as_of").agg(*values), [key, "as_of"], "left")
+        found = found.join(aggregated(seen, wanted, [key, "as_of"]), [key, "as_of"], "left")
     return found.select("person_id", "as_of", *(_or_default(name, spec) for name, spec in specs.items()))
 
 
@@ -95,44 +91,9 @@ def _seen(rows: DataFrame, specs: dict[str, Feature], as_ofs: list[date]) -> Dat
     seen = _on_dates(rows, as_ofs).where(known_before(F.col("as_of")))
     windows = [spec.window_days for spec in specs.values()]
     if None not in windows:  # nobody asks for older rows: do not group them
-        seen = seen.where(_within(max(windows)))
+        seen = seen.where(within(max(windows)))
     return seen
 
 
 def _or_default(name: str, spec: Feature) -> Column:
     return F.col(name) if spec.default is None else F.coalesce(F.col(name), F.lit(spec.default)).alias(name)
-
-
-def _within(days: int) -> str:
-    return f"event_time >= cast(date_sub(as_of, {days}) as timestamp)"
-
-
-def filtered(spec: Feature) -> str:
-    """`spec.aggregate` as SQL, each aggregate function in it with FILTER (WHERE `where` AND the window).
-
-    count(distinct x) becomes size(collect_set(x)): Spark expands the rows once for each distinct count otherwise.
-    sum and avg add decimals: see cdp_spark/gold/sums.py.
-    Raises ConfError where the expression holds no aggregate function.
-    """
-    tree = sqlglot.parse_one(spec.aggregate, read="spark")
-    if not list(tree.find_all(exp.AggFunc)):
-        raise ConfError([f"features.yml: {spec.aggregate!r} is no aggregate; use one such as count(*) or sum(amount)"])
-    parts = [f"({spec.where})"] if spec.where else []
-    parts += [_within(spec.window_days)] if spec.window_days else []
-    only = sqlglot.parse_one(" AND ".join(parts), read="spark") if parts else None
-    return tree.transform(lambda node: _filtered(node, only)).sql(dialect="spark")
-
-
-def _filtered(node: exp.Expression, only: exp.Expression | None) -> exp.Expression:
-    if not isinstance(node, exp.AggFunc):
-        return node
-    distinct = isinstance(node, exp.Count) and isinstance(node.this, exp.Distinct) and len(node.this.expressions) == 1
-    inner = exp.ArrayUniqueAgg(this=node.this.expressions[0].copy()) if distinct else node.copy()
-    adds = isinstance(node, exp.Sum | exp.Avg) and not isinstance(node.this, exp.Distinct)
-    if adds:
-        inner.set("this", exp.cast(inner.this, EXACT, dialect="spark"))
-    if only is not None:
-        inner = exp.Filter(this=inner, expression=exp.Where(this=only.copy()))
-    if adds:
-        return exp.cast(inner, "double", dialect="spark")
-    return exp.Anonymous(this="size", expressions=[inner]) if distinct else inner

@@ -26,9 +26,12 @@ def then(as_of: Column | date) -> Column:
     Null where an earlier value has ended and none followed.
     """
     day = as_of if isinstance(as_of, Column) else F.lit(as_of)
+    first = F.get("history", F.lit(0))
+    alone = F.when(first["valid_to"].isNull() | (first["valid_to"] > day), first["value"])
     held = F.filter("history", lambda h: (h.valid_from <= day) & (h.valid_to.isNull() | (h.valid_to > day)))
     later = F.filter("history", lambda h: h.valid_from > day)
-    return F.coalesce(F.get(held, F.lit(0)), F.get(later, F.lit(0)))["value"]
+    several = F.coalesce(F.get(held, F.lit(0)), F.get(later, F.lit(0)))["value"]
+    return F.when(F.size("history") == 1, alone).otherwise(several)  # most people were never another: no array for them
 
 
 def with_history(rows: DataFrame, members: DataFrame) -> DataFrame:
