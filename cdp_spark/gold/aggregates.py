@@ -46,7 +46,7 @@ def aggregated(rows: DataFrame, specs: dict[str, Feature], by: list[str]) -> Dat
 def _counted_groups(rows: DataFrame, marks: list, plain: list[Column], by: list[str]) -> DataFrame:
     """A row a group: the aggregates `plain`, and of `marks` how many different values each count has."""
     # all rows of a group in one place first: what follows moves nothing any more
-    marked = rows.repartition(*by).select("*", F.inline(_marked(marks)))
+    marked = rows.repartition(*by).select("*", F.inline(_marked(marks))).where(f"{ITSELF} OR _bits <> 0")
     each = marked.groupBy(*by, "_n", "_value").agg(F.bit_or("_bits").alias("_bits"), *plain)
     known = [F.expr(f"any_value(`{name}`) FILTER (WHERE {ITSELF})").alias(name) for name in each.columns[len(by) + 3 :]]
     counts = [
@@ -70,7 +70,7 @@ def _marks(counts: dict[str, tuple[str, str]]) -> list[tuple[str, dict[str, str]
 
 
 def _marked(marks: list[tuple[str, dict[str, str]]]) -> Column:
-    """The rows that a row becomes: itself (_n 0), and one for each value of it that counts somewhere."""
+    """What a row becomes: itself (_n 0), and one for each value of it, without bits where that counts nowhere."""
     none = F.lit(None).cast("string")
     made = [F.struct(F.lit(0).alias("_n"), none.alias("_value"), F.lit(0).cast("bigint").alias("_bits"))]
     for n, (value, columns) in enumerate(marks, 1):
@@ -81,7 +81,7 @@ def _marked(marks: list[tuple[str, dict[str, str]]]) -> Column:
         text = F.expr(value).cast("string")
         one = F.struct(F.lit(n).alias("_n"), text.alias("_value"), F.when(text.isNotNull(), bits).alias("_bits"))
         made.append(one)
-    return F.filter(F.array(*made), lambda one: (one["_n"] == 0) | (one["_bits"] != 0))
+    return F.array(*made)  # not filtered here: Spark compiles no function of arrays
 
 
 def parsed(name: str, spec: Feature, rows: str = "") -> Parsed:
