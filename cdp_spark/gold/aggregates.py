@@ -29,24 +29,27 @@ class Parsed(NamedTuple):
     distinct: dict[str, tuple[str, str]]
 
 
-def aggregated(rows: DataFrame, specs: dict[str, Feature], by: list[str]) -> DataFrame:
+def aggregated(rows: DataFrame, specs: dict[str, Feature], by: list[str], times: int = 1) -> DataFrame:
     """One row per group of `by`, with one double a spec; `rows` has `by`, event_time and what the specs name.
 
-    Raises ConfError for an aggregate that is none.
+    times: in how many times as many parts as the session shuffles into, where rows stand for several dates each: the
+    groups of a part should fit into memory. Raises ConfError for an aggregate that is none.
     """
     found = {name: parsed(name, spec) for name, spec in specs.items()}
     marks = _marks({column: pair for one in found.values() for column, pair in one.distinct.items()})
     if marks:
         found = {name: parsed(name, spec, ITSELF) for name, spec in specs.items()}
     plain = [F.expr(sql).alias(column) for one in found.values() for column, sql in one.plain.items()]
+    if marks:  # all rows of a group in one place first: what follows moves nothing any more
+        parts = times * int(rows.sparkSession.conf.get("spark.sql.shuffle.partitions"))
+        rows = rows.repartition(parts, *by) if times > 1 else rows.repartition(*by)
     groups = _counted_groups(rows, marks, plain, by) if marks else rows.groupBy(*by).agg(*plain)
     return groups.select(*by, *(F.expr(one.text).cast("double").alias(name) for name, one in found.items()))
 
 
 def _counted_groups(rows: DataFrame, marks: list, plain: list[Column], by: list[str]) -> DataFrame:
     """A row a group: the aggregates `plain`, and of `marks` how many different values each count has."""
-    # all rows of a group in one place first: what follows moves nothing any more
-    marked = rows.repartition(*by).select("*", F.inline(_marked(marks))).where(f"{ITSELF} OR _bits <> 0")
+    marked = rows.select("*", F.inline(_marked(marks))).where(f"{ITSELF} OR _bits <> 0")
     each = marked.groupBy(*by, "_n", "_value").agg(F.bit_or("_bits").alias("_bits"), *plain)
     known = [F.expr(f"any_value(`{name}`) FILTER (WHERE {ITSELF})").alias(name) for name in each.columns[len(by) + 3 :]]
     counts = [

@@ -68,7 +68,7 @@ def features(
         wanted = {name: spec for name, spec in specs.items() if (spec.table, spec.of) == (table, of)}
         seen = _seen(frames[table], wanted, as_ofs)
         seen, key = (seen, "person_id") if of == "person" else (_at_home(seen, households), HOME)
-        found = found.join(aggregated(seen, wanted, [key, "as_of"]), [key, "as_of"], "left")
+        found = found.join(aggregated(seen, wanted, [key, "as_of"], len(as_ofs)), [key, "as_of"], "left")
     return found.select("person_id", "as_of", *(_or_default(name, spec) for name, spec in specs.items()))
 
 
