@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import urllib.request
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -48,9 +49,10 @@ class SparkStep(SparkSubmitOperator):
         try:
             super().execute(context)
         except AirflowException as error:
-            for code, meaning in HOPELESS.items():
-                if f"Error code is: {code}." in str(error):
-                    raise AirflowFailException(f"{meaning}; the log above says what to do") from error
+            # spark-submit's own, and that of a driver in Kubernetes, of which spark-submit says only that it failed
+            for code in re.findall(r"(?:Error|spark exit) code is: (\d+)", str(error)):
+                if int(code) in HOPELESS:
+                    raise AirflowFailException(f"{HOPELESS[int(code)]}; the log above says what to do") from error
             raise
 
 
