@@ -28,6 +28,7 @@ ENV = os.environ.get("CDP_ENV", "cluster")
 POOL = os.environ.get("CDP_POOL", "cdp")
 SCHEDULE = os.environ.get("CDP_SCHEDULE", "0 3 * * *")
 START = datetime(2026, 1, 1)
+JVM = {"spark.driver.extraJavaOptions": "-XX:+ExitOnOutOfMemoryError"}  # an end that is told, not a hang
 PUBLISHED = Asset("cdp_published_run")
 HOPELESS = {2: "wrong configuration or use", 5: "a gate is closed"}  # trying again would not help
 # The day whose drops are landed: a scheduled run's logical date. That of a run triggered by hand is the moment it was
@@ -114,7 +115,7 @@ def submit(task_id: str, application: str, args: list[str], about: str, **more) 
         packages=os.environ.get("CDP_SUBMIT_PACKAGES"),
         py_files=py_files,
         archives=os.environ.get("CDP_SUBMIT_ARCHIVES"),
-        conf=json.loads(os.environ.get("CDP_SUBMIT_CONF", "{}")),
+        conf=JVM | json.loads(os.environ.get("CDP_SUBMIT_CONF", "{}")),
         env_vars=None if py_files else {"PYTHONPATH": HOME},
         doc_md=about,
         **more,

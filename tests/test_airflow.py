@@ -49,6 +49,7 @@ def test_every_dag_imports_and_runs_once_at_a_time(bag):
     for dag in bag["dags"].values():
         assert dag["runs"] == 1
         assert dag["pools"] == ["cdp"]
+        assert dag["java"] == ["-XX:+ExitOnOutOfMemoryError"]  # else a driver may hang, and its task with it
         assert dag["careful"] == list(dag["tasks"])
 
 

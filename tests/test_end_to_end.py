@@ -7,6 +7,7 @@ from datetime import UTC, date, datetime
 import pytest
 
 from cdp_spark.config.load import load
+from cdp_spark.governance.lineage import events
 from cdp_spark.job import Job
 from cdp_spark.lake import Lake
 from cdp_spark.pipeline import between
@@ -121,6 +122,19 @@ def test_the_published_run_pins_versions(lived):
     assert row.status == "partial" and any("loyalty" in text for text in row.warnings)
     audit = lived[0].lake.read("governance.audit").where("table_name = 'gold.profiles'")
     assert {row.step for row in audit.collect()} == {"profile"}
+
+
+def test_every_step_of_a_published_run_tells_what_it_cost_and_what_it_made_of_what(lived):
+    """The audit is what lineage events and metrics are made of."""
+    job = lived[0]
+    audit = [row.asDict() for row in job.lake.read("governance.audit").where(f"run_id = 'run-{TWO}'").collect()]
+    cost = ("seconds", "task_seconds", "shuffle_bytes", "spill_bytes")
+    assert [row["step"] for row in audit if any(row[key] is None for key in cost)] == []
+    told = {event.job.name: event for event in events(audit, "shop", job.lake.root)}
+    assert {"ingest", "standardise", "resolve", "profile", "features", "kpis", "audiences"} <= set(told)
+    made = {one.name: one.facets["version"].datasetVersion for event in told.values() for one in event.outputs}
+    taken = {one.name: one.facets["version"].datasetVersion for one in told["profile"].inputs}
+    assert taken["identity.members"] == made["identity.members"] == str(job.lake.version("identity.members"))
 
 
 def test_a_snapshot_that_shrinks_stops_its_source_alone(spark, drops, tmp_path):
