@@ -71,7 +71,7 @@ def pytest_terminal_summary(terminalreporter):
         [*row, words[status]]
         for status in words
         for report in terminalreporter.stats.get(status, ())
-        for name, row in report.user_properties
+        for name, row in getattr(report, "user_properties", ())  # a module that is skipped as a whole has none
         if name == "fault"
     ]
     for row in [["step", "what goes wrong", "ended", "after the next run"], *rows] if rows else []:
