@@ -10,6 +10,7 @@ from cdp_spark.config.load import load
 from cdp_spark.governance.lineage import events
 from cdp_spark.job import Job
 from cdp_spark.lake import Lake
+from cdp_spark.marks import born
 from cdp_spark.pipeline import between
 from cdp_spark.runner import RunError, lock, run_steps
 from tests.conftest import ROOT
@@ -159,7 +160,8 @@ def test_a_second_run_waits_its_turn(spark, drops, tmp_path):
         from cdp_spark.storage import Storage
 
         storage, uri = Storage(spark), f"{job.lake.root}/_cdp/lock.json"
-        held = json.loads(storage.read(uri)) | {"pid": os.getppid(), "since": datetime.now(UTC).isoformat()}
+        another = {"pid": os.getppid(), "born": born(os.getppid()), "since": datetime.now(UTC).isoformat()}
+        held = json.loads(storage.read(uri)) | another
         storage.write(uri, json.dumps(held))
         with pytest.raises(RunError, match=job.run_id), lock(other):
             pass
