@@ -71,8 +71,11 @@ airflow: airflow-env setup ## a local Airflow with the DAGs and a Spark connecti
 lock-airflow: $(STAMP)
 	$(VENV)-uv/bin/uv pip compile -q --universal --generate-hashes --no-emit-index-url --python-version 3.11 \
 	  dags/requirements.in -o dags/requirements.lock --custom-compile-command "make lock-airflow"
-test-faults: jars-s3 ## every write of every step killed before, during and after its commit; disk, store, worker, memory, clock
-	CDP_LONG=1 $(BIN)/python -m pytest tests/test_faults.py tests/test_outages.py $(PYTEST)
+FAULTS := tests/test_faults.py tests/test_outages.py
+test-faults: airflow-env jars-s3 ## a matrix: every write of every step killed; disk, store, worker, memory, clock, Airflow
+	CDP_LONG=1 $(BIN)/python -m pytest $(FAULTS) tests/test_airflow.py $(PYTEST)
+test-faults-short: jars-s3 ## the part of the matrix that needs a landing only (minutes): a kill, a disk, S3, memory
+	CDP_LONG=1 $(BIN)/python -m pytest $(FAULTS) -k "landing or disk or store or memory" $(PYTEST)
 ship: $(STAMP) ## the package and what it needs as one archive for a cluster's workers (build/cdp.tar.gz)
 	$(BIN)/python -m cdp_spark.ship build/cdp.tar.gz
 demo-cluster: jars-s3 ## the demo by spark-submit on a standalone cluster with an S3 lake; equal to the local run (PEOPLE=300)
@@ -81,7 +84,7 @@ bench-scale: setup ## cost, memory and shuffle a step over growing numbers of pe
 	$(BIN)/python -m tests.benchmarks.scale --sizes $(or $(SIZES),5000 50000 500000)
 bench-watch: setup ## from new rows in a file to who they are: `cdp watch` on a second day (PEOPLE=5000)
 	$(BIN)/python -m tests.benchmarks.watch --people $(PEOPLE)
-.PHONY: bench-scale bench-watch test-postgres test-airflow-short airflow-env test-airflow airflow lock-airflow test-faults ship demo-cluster
+.PHONY: bench-scale bench-watch test-postgres test-airflow-short airflow-env test-airflow airflow lock-airflow test-faults test-faults-short ship demo-cluster
 
 real-ml: $(STAMP) ## models on real tables in ../shared/data, where they are there, beside what they have to reach
 	$(BIN)/python -W ignore -m tests.real.ml

@@ -14,7 +14,8 @@ from datetime import UTC, datetime, timedelta
 from py4j.protocol import Py4JError
 
 from cdp_spark.job import Job
-from cdp_spark.marks import marks
+from cdp_spark.marks import born, marks, process
+from cdp_spark.pipeline import Step
 from cdp_spark.storage import Storage, StorageError
 
 MINE: set[str] = set()  # tokens of the locks that this process has taken: that its pid is alive says nothing about them
@@ -36,7 +37,7 @@ def lock(job: Job, hold: bool = False) -> Iterator[None]:
     for lock_idle_minutes, or where it is older than lock_hours.
     """
     storage, uri = Storage(job.spark), place(job)
-    mine = {"run_id": job.run_id, "host": socket.gethostname(), "pid": os.getpid(), "hold": hold}
+    mine = {"run_id": job.run_id, "hold": hold} | process()
     mine |= {"since": datetime.now(UTC).isoformat(), "token": uuid.uuid4().hex}
     MINE.add(mine["token"])
     try:
@@ -173,6 +174,17 @@ def unlock(job: Job, run_id: str) -> str:
     return f"run {run_id} has given the lake back"
 
 
+def refuse_twice(job: Job, step: Step) -> None:
+    """Raises RunError where a process of the same run is at `step`: a scheduler may give up a task that lives on."""
+    mark = marks(job).get(step.name, {})
+    if mark.get("run_id") == job.run_id and mark["status"] == "running" and dead(mark) is False:
+        raise RunError(
+            f"step {step.name} of run {job.run_id} is still at work in process {mark['pid']} of this machine, begun by "
+            "a try that was given up: wait for it, or end it, and run the step again",
+            4,
+        )
+
+
 def _abandoned(found: dict, job: Job) -> bool:
     return _idle(found, job) if found.get("hold") else _over(found, job)
 
@@ -199,7 +211,10 @@ def _age(moment: str) -> timedelta:
 
 
 def dead(process: dict) -> bool | None:
-    """True where the process {host, pid} is known to have ended, None where it ran on another machine."""
+    """True where the process {host, pid, born} is known to have ended, None where it ran on another machine.
+
+    A pid is given again, soon in a container that was started anew: `born` tells whether it is the same process.
+    """
     if process["host"] != socket.gethostname():
         return None
     try:
@@ -207,5 +222,6 @@ def dead(process: dict) -> bool | None:
     except ProcessLookupError:
         return True
     except PermissionError:
-        return False
-    return process["pid"] == os.getpid()
+        pass  # somebody else's, and alive
+    now = born(process["pid"])
+    return process["pid"] == os.getpid() or bool(now and process.get("born") and process["born"] != now)

@@ -11,6 +11,7 @@ import socket
 import uuid
 from collections.abc import Iterable
 from datetime import UTC, date, datetime
+from pathlib import Path
 
 from cdp_spark.job import Job
 from cdp_spark.pipeline import NAMES, Step, upstream
@@ -23,8 +24,26 @@ def _uri(job: Job, name: str) -> str:
     return f"{job.lake.root}/_cdp/steps/{name}.json"
 
 
+def process() -> dict:
+    """What tells this process from every other one: host, pid, born."""
+    return {"host": socket.gethostname(), "pid": os.getpid(), "born": born(os.getpid())}
+
+
+def born(pid: int) -> str | None:
+    """When process `pid` of this machine began, in ticks since the machine did; None where that is not told.
+
+    `ended` for one that has, and whose parent has not asked how: a container without an init keeps such.
+    """
+    try:
+        words = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    except OSError:
+        return None
+    return "ended" if words[0] == "Z" else words[19]
+
+
 def marks(job: Job) -> dict[str, dict]:
-    """Step -> what it left: date, run_id, status (running, done, gate), token, inputs, host, pid, at, account."""
+    """Step -> what it left: date, run_id, status (running, done, gate), token, inputs, host, pid, born, at,
+    account."""
     storage = Storage(job.spark)
     found = [json.loads(storage.read(uri)) for uri in storage.files(_uri(job, "*"))]
     return {mark["step"]: mark for mark in found}
@@ -40,8 +59,7 @@ def begin(job: Job, step: Step) -> dict:
         "status": "running",
         "token": uuid.uuid4().hex,
         "inputs": {name: known[name]["token"] for name in upstream(step) if name in known},
-        "host": socket.gethostname(),
-        "pid": os.getpid(),
+        **process(),
         "at": datetime.now(UTC).isoformat(),
     }
     Storage(job.spark).write(_uri(job, step.name), json.dumps(mark))

@@ -24,7 +24,7 @@ from cdp_spark.failures import told as outage
 from cdp_spark.governance import gates
 from cdp_spark.identity.past import known_on
 from cdp_spark.job import Job, PlaceError
-from cdp_spark.lock import RunError, lock
+from cdp_spark.lock import RunError, lock, refuse_twice
 from cdp_spark.marks import begin, finish, marks, of_run
 from cdp_spark.pipeline import UPKEEP, Step, between, keeps_back, upstream
 from cdp_spark.storage import Storage, StorageError
@@ -117,6 +117,7 @@ def _take_back(job: Job, *, doubted: bool = False) -> list[str]:
 
 def _marked(job: Job, step: Step, accept: tuple[str, ...]) -> tuple[dict, list[str]]:
     """Run one step between its two marks; its account, and why its gate is closed ([]: it is open)."""
+    refuse_twice(job, step)
     mark, before, meter = begin(job, step), len(job.warnings), Meter(job.spark)
     seconds = _run_one(job, step)
     rows = {name: written.rows for name, written in job.lake.writes.items()}

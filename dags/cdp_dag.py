@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import urllib.request
 from datetime import datetime, timedelta
 from pathlib import Path
@@ -27,6 +28,7 @@ ENV = os.environ.get("CDP_ENV", "cluster")
 POOL = os.environ.get("CDP_POOL", "cdp")
 SCHEDULE = os.environ.get("CDP_SCHEDULE", "0 3 * * *")
 START = datetime(2026, 1, 1)
+JVM = {"spark.driver.extraJavaOptions": "-XX:+ExitOnOutOfMemoryError"}  # an end that is told, not a hang
 PUBLISHED = Asset("cdp_published_run")
 HOPELESS = {2: "wrong configuration or use", 5: "a gate is closed"}  # trying again would not help
 # The day whose drops are landed: a scheduled run's logical date. That of a run triggered by hand is the moment it was
@@ -48,9 +50,10 @@ class SparkStep(SparkSubmitOperator):
         try:
             super().execute(context)
         except AirflowException as error:
-            for code, meaning in HOPELESS.items():
-                if f"Error code is: {code}." in str(error):
-                    raise AirflowFailException(f"{meaning}; the log above says what to do") from error
+            # spark-submit's own, and that of a driver in Kubernetes, of which spark-submit says only that it failed
+            for code in re.findall(r"(?:Error|spark exit) code is: (\d+)", str(error)):
+                if int(code) in HOPELESS:
+                    raise AirflowFailException(f"{HOPELESS[int(code)]}; the log above says what to do") from error
             raise
 
 
@@ -112,7 +115,7 @@ def submit(task_id: str, application: str, args: list[str], about: str, **more) 
         packages=os.environ.get("CDP_SUBMIT_PACKAGES"),
         py_files=py_files,
         archives=os.environ.get("CDP_SUBMIT_ARCHIVES"),
-        conf=json.loads(os.environ.get("CDP_SUBMIT_CONF", "{}")),
+        conf=JVM | json.loads(os.environ.get("CDP_SUBMIT_CONF", "{}")),
         env_vars=None if py_files else {"PYTHONPATH": HOME},
         doc_md=about,
         **more,

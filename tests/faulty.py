@@ -27,6 +27,12 @@ LONG = pytest.mark.skipif(not os.environ.get("CDP_LONG"), reason="many real proc
 OF_INGEST = ("bronze.crm", "bronze.web", "bronze.orders", "bronze._quarantine", "bronze._reconciliation")
 
 
+@pytest.fixture
+def fault(record_property):
+    """fault(step, what goes wrong, exit code of the process): a row of the matrix that tests/conftest.py prints."""
+    return lambda step, wrong, code: record_property("fault", [step, wrong, "killed" if code == -9 else f"{code}"])
+
+
 class Shop:
     """A small deployment with its drops, quick to run: `job` in this session, `run` as a process that may go wrong."""
 
@@ -51,14 +57,21 @@ class Shop:
         places += ["--lake", str(lake), "--drops", str(self.folder / "drops")] if env == "local" else []
         return [str(BIN / "cdp"), "run", *places, *more]
 
+    def maintain(self, lake) -> list[str]:
+        """The command of the step that is part of no day's run."""
+        places = ["--conf", str(self.conf), "--date", "published", "--lake", str(lake), "--drops", str(lake)]
+        return [str(BIN / "python"), str(ROOT / "jobs" / "maintain.py"), *places]
+
     def run(self, lake, *more: str, wrong: str = "", env: str = "local", **own: str) -> subprocess.CompletedProcess:
         """The command in a process of its own; `wrong`: CDP_TEST_KILL. Its words must hold no one's address."""
+        return self.process(self.command(lake, *more, env=env), wrong, **own)
+
+    def process(self, command: list[str], wrong: str = "", **own: str) -> subprocess.CompletedProcess:
         killed = self.folder / "killed"
         killed.unlink(missing_ok=True)
         own |= {"PYTHONPATH": f"{ROOT}/tests/kill:{ROOT}", "CDP_TEST_KILLED": str(killed)}
         own |= {"CDP_TEST_KILL": wrong} if wrong else {}
-        done = subprocess.run(self.command(lake, *more, env=env), env=environment(**own), cwd=ROOT,
-                              capture_output=True, text=True)  # fmt: skip
+        done = subprocess.run(command, env=environment(**own), cwd=ROOT, capture_output=True, text=True)
         assert not re.search(r"@example\.|not-to-be-shown", done.stdout + done.stderr)
         return done
 

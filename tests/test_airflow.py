@@ -11,18 +11,22 @@ from contextlib import ExitStack
 from datetime import UTC, datetime
 from http.server import BaseHTTPRequestHandler, HTTPServer
 from threading import Thread
+from types import SimpleNamespace
 from urllib.error import HTTPError
 
 import pytest
 
 from cdp_spark import jars
+from cdp_spark.config.load import load
 from cdp_spark.demo.retailer import generate
 from cdp_spark.demo.show import START
 from cdp_spark.marks import marks, warnings
 from cdp_spark.pipeline import STEPS, UPKEEP, upstream
 from cdp_spark.runner import run_steps
+from tests.airflow import serve
 from tests.airflow.local import AIRFLOW, Airflow
 from tests.conftest import ROOT
+from tests.faulty import fault  # noqa: F401  a fixture
 from tests.lakes import BIN, contents, environment, job_on
 from tests.postgres import MISSING, execute, postgres
 from tests.processes import free_port, kill, until
@@ -44,6 +48,8 @@ def test_every_dag_imports_and_runs_once_at_a_time(bag):
     assert set(bag["dags"]) == {"cdp_daily", "cdp_weekly", "cdp_backfill"}
     for dag in bag["dags"].values():
         assert dag["runs"] == 1
+        assert dag["pools"] == ["cdp"]
+        assert dag["java"] == ["-XX:+ExitOnOutOfMemoryError"]  # else a driver may hang, and its task with it
         assert dag["careful"] == list(dag["tasks"])
 
 
@@ -86,7 +92,13 @@ def test_every_dag_run_gives_the_lake_back_however_it_ended(bag):
         steps = set(dag["tasks"]) - {"unlock", "done"}
         assert set(dag["tasks"]["unlock"]) == steps
         assert all("--hold" in dag["args"][step] for step in steps)
-    assert bag["dags"]["cdp_daily"]["outlets"] == {"publish": ["cdp_published_run"]}
+
+
+@needs_airflow
+def test_others_can_schedule_on_a_published_run(bag):
+    outlets = {name: dag["outlets"] for name, dag in bag["dags"].items()}
+    published = ["cdp_published_run"]
+    assert outlets == {"cdp_daily": {"publish": published}, "cdp_backfill": {"backfill": published}, "cdp_weekly": {}}
 
 
 @needs_airflow
@@ -125,6 +137,42 @@ def test_the_day_comes_from_the_run(tmp_path):
     told = Airflow(tmp_path).run("python", "-c", code, str(ROOT / "dags")).stdout.split()
     by_hand, scheduled, undated = ["2026-01-30", "2026-01-31"], ["2026-01-31", "2026-02-01"], ["2026-01-31"] * 2
     assert told[-7:] == [*by_hand, *scheduled, *undated, "2026-01-02"]
+
+
+@needs_airflow
+def test_what_a_second_try_cannot_change_is_not_tried_again(tmp_path):
+    """By the exit code of spark-submit, or of a driver in Kubernetes: 2 and 5 fail the task at once, others later."""
+    code = (
+        "import sys; sys.path.insert(0, sys.argv[1]); import cdp_dag\n"
+        "for end in ('Error code is: 2.', 'Error code is: 3.', 'Error code is: 4.', 'Error code is: 5.',\n"
+        "            'Error code is: 0. Kubernetes spark exit code is: 5', 'Error code is: 25.'):\n"
+        "    def execute(*_, end=end):\n"
+        "        raise cdp_dag.AirflowException(f'Cannot execute: spark-submit. {end}')\n"
+        "    cdp_dag.SparkSubmitOperator.execute = execute\n"
+        "    try:\n"
+        "        cdp_dag.submit('resolve', 'jobs/resolve.py', [], '').execute({})\n"
+        "    except cdp_dag.AirflowException as error:\n"
+        "        print('ENDED', type(error).__name__)\n"
+    )
+    said = Airflow(tmp_path).run("python", "-c", code, str(ROOT / "dags")).stdout
+    ended = [line.split()[1] for line in said.splitlines() if line.startswith("ENDED")]
+    final, again = "AirflowFailException", "AirflowException"
+    assert ended == [final, again, again, final, final, again]
+
+
+def test_a_local_airflow_tells_its_address_and_has_a_connection_and_a_pool_ready(tmp_path, monkeypatch, capsys):
+    """`make airflow`, but for Airflow itself."""
+    ran, started = [], []
+    monkeypatch.setenv("PORT", "8099")
+    monkeypatch.setattr(serve, "HOME", tmp_path)
+    monkeypatch.setattr(Airflow, "run", lambda self, *words: ran.append(words))
+    monkeypatch.setattr(Airflow, "start", lambda self: started.append(self.env) or SimpleNamespace(wait=lambda: 0))
+    assert serve.main() == 0
+    assert "Airflow: http://127.0.0.1:8099 " in capsys.readouterr().out
+    assert ("airflow", "pools", "set", "cdp", "2") in [words[:5] for words in ran]
+    env = started[0]
+    assert json.loads(env["AIRFLOW_CONN_SPARK_DEFAULT"]) == {"conn_type": "spark", "host": "local[2]"}
+    assert load(env["CDP_CONF"], env["CDP_ENV"]).env.lake == f"{tmp_path}/lake"
 
 
 @needs_airflow
@@ -194,7 +242,9 @@ QUICK = {"AIRFLOW__SCHEDULER__SCHEDULER_HEALTH_CHECK_THRESHOLD": "15",
         pytest.param("sqlite", marks=pytest.mark.skipif(not MISSING, reason="shown on PostgreSQL")),
     ],
 )
-def test_a_dag_run_with_a_killed_task_and_a_killed_airflow_ends_in_the_tables_of_a_plain_run(spark, tmp_path, database):
+def test_a_dag_run_with_a_killed_task_and_a_killed_airflow_ends_in_the_tables_of_a_plain_run(
+    spark, fault, tmp_path, database
+):
     generate(tmp_path, 300, 1, 7, START)
     failing_submit(tmp_path / "bin", "gold.profiles")
     own = {"CDP_CONF": deployment(tmp_path), "CDP_ENV": "airflow", "CDP_SUBMIT_JARS": ",".join(jars.paths(["core"])),
@@ -213,6 +263,8 @@ def test_a_dag_run_with_a_killed_task_and_a_killed_airflow_ends_in_the_tables_of
         except RuntimeError as error:
             tail = (tmp_path / "airflow.log").read_text()[-5000:]
             raise AssertionError(f"{error}\n{tail}") from error
+    fault("profile", "kill -9 during gold.profiles of a DAG's task", -9)
+    fault("all", f"Airflow killed between tasks ({database})", -9)
     assert (tmp_path / "bin" / "killed").exists()
     plain = job_on(spark, tmp_path / "plain", tmp_path / "drops", START, run_at=datetime.now(UTC))
     run_steps(plain, DAILY)

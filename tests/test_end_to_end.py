@@ -7,8 +7,10 @@ from datetime import UTC, date, datetime
 import pytest
 
 from cdp_spark.config.load import load
+from cdp_spark.governance.lineage import events
 from cdp_spark.job import Job
 from cdp_spark.lake import Lake
+from cdp_spark.marks import born
 from cdp_spark.pipeline import between
 from cdp_spark.runner import RunError, lock, run_steps
 from tests.conftest import ROOT
@@ -123,6 +125,19 @@ def test_the_published_run_pins_versions(lived):
     assert {row.step for row in audit.collect()} == {"profile"}
 
 
+def test_every_step_of_a_published_run_tells_what_it_cost_and_what_it_made_of_what(lived):
+    """The audit is what lineage events and metrics are made of."""
+    job = lived[0]
+    audit = [row.asDict() for row in job.lake.read("governance.audit").where(f"run_id = 'run-{TWO}'").collect()]
+    cost = ("seconds", "task_seconds", "shuffle_bytes", "spill_bytes")
+    assert [row["step"] for row in audit if any(row[key] is None for key in cost)] == []
+    told = {event.job.name: event for event in events(audit, "shop", job.lake.root)}
+    assert {"ingest", "standardise", "resolve", "profile", "features", "kpis", "audiences"} <= set(told)
+    made = {one.name: one.facets["version"].datasetVersion for event in told.values() for one in event.outputs}
+    taken = {one.name: one.facets["version"].datasetVersion for one in told["profile"].inputs}
+    assert taken["identity.members"] == made["identity.members"] == str(job.lake.version("identity.members"))
+
+
 def test_a_snapshot_that_shrinks_stops_its_source_alone(spark, drops, tmp_path):
     root = write(tmp_path / "drops")
     small = (root / "crm" / "2026-01-31" / "crm.csv").read_text("latin-1").splitlines()[:2]
@@ -145,7 +160,8 @@ def test_a_second_run_waits_its_turn(spark, drops, tmp_path):
         from cdp_spark.storage import Storage
 
         storage, uri = Storage(spark), f"{job.lake.root}/_cdp/lock.json"
-        held = json.loads(storage.read(uri)) | {"pid": os.getppid(), "since": datetime.now(UTC).isoformat()}
+        another = {"pid": os.getppid(), "born": born(os.getppid()), "since": datetime.now(UTC).isoformat()}
+        held = json.loads(storage.read(uri)) | another
         storage.write(uri, json.dumps(held))
         with pytest.raises(RunError, match=job.run_id), lock(other):
             pass

@@ -16,9 +16,10 @@ import pytest
 
 from cdp_spark import lock as locks
 from cdp_spark import storage as stores
-from cdp_spark.lock import RunError, lock, unlock
+from cdp_spark.lock import RunError, lock, refuse_twice, unlock
 from cdp_spark.marks import begin
 from cdp_spark.pipeline import between
+from cdp_spark.runner import run_steps
 from cdp_spark.storage import Storage, StorageError
 from tests.drops import DAY1
 from tests.lakes import job_on
@@ -192,3 +193,32 @@ def test_a_run_that_is_at_work_does_not_give_the_lake_back(job, place, monkeypat
     with pytest.raises(RunError, match="still at work on this machine .profile.") as told:
         unlock(job, "mine")
     assert told.value.exit_code == 4 and place.exists()
+
+
+def test_a_pid_that_was_given_again_is_another_process_and_one_that_nobody_waits_for_has_ended():
+    """A container that is started anew has the same host and small pids; without an init nobody takes exit codes."""
+    parent = {"host": socket.gethostname(), "pid": os.getppid()}
+    assert locks.dead(parent | {"born": locks.born(os.getppid())}) is False
+    assert locks.dead(parent | {"born": "1"}) is True
+    assert locks.dead(parent) is False  # written before `born` was
+    ended = subprocess.Popen(["sleep", "60"])
+    of_it = {"host": socket.gethostname(), "pid": ended.pid, "born": locks.born(ended.pid)}
+    assert locks.dead(of_it) is False
+    ended.kill()
+    os.waitid(os.P_PID, ended.pid, os.WEXITED | os.WNOWAIT)  # it has ended, and stays as nobody takes its code
+    assert locks.dead(of_it) is True
+    ended.wait()
+
+
+def test_a_step_that_a_given_up_try_is_still_at_is_not_begun_again(job, monkeypatch):
+    """Airflow may take a task for lost whose spark-submit goes on: both hold the lock of the same run."""
+    step = between("profile", "profile")[0]
+    refuse_twice(job, step)
+    begin(job, step)
+    refuse_twice(job, step)  # of this very process: it has come back to the step
+    with monkeypatch.context() as other:
+        other.setattr(locks, "dead", lambda _: False)
+        with pytest.raises(RunError, match=r"step profile of run mine is still at work in process \d+") as told:
+            run_steps(job, [step], hold=True)
+        refuse_twice(job, between("resolve", "resolve")[0])
+    assert told.value.exit_code == 4

@@ -12,21 +12,24 @@ from cdp_spark.pipeline import between
 from cdp_spark.runner import run_steps
 from tests.cluster.standalone import KEYS, cluster, s3_server, upload
 from tests.conftest import ROOT
-from tests.faulty import LONG, OF_INGEST, landed, plain, shop, tiny, told  # noqa: F401  fixtures
+from tests.faulty import LONG, OF_INGEST, fault, landed, plain, shop, tiny, told  # noqa: F401  fixtures
 from tests.lakes import contents
 from tests.outage import Line
 
 
 @LONG
-def test_a_full_disk(tiny, landed, tmp_path):
+def test_a_full_disk(tiny, landed, fault, tmp_path):
     """A real one: a file system of some kilobytes, and room for the next run."""
     disk = tmp_path / "disk"
     disk.mkdir()
     mount = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=120k", "tmpfs", str(disk)], capture_output=True)
     if mount.returncode:
+        fault("ingest", "a full disk", "")
         pytest.skip("this user may not mount a file system of a given size")
     try:
-        told(tiny.run(disk / "lake", "--to", "ingest"), 3, "a disk is full.*spark.local.dir")
+        done = tiny.run(disk / "lake", "--to", "ingest")
+        fault("ingest", "a full disk", done.returncode)
+        told(done, 3, "a disk is full.*spark.local.dir")
         subprocess.run(["mount", "-o", "remount,size=100m", str(disk)], check=True)
         run_steps(tiny.job(disk / "lake"), between("ingest", "ingest"))
         assert contents(tiny.spark, disk / "lake", OF_INGEST) == landed
@@ -36,7 +39,7 @@ def test_a_full_disk(tiny, landed, tmp_path):
 
 @LONG
 @pytest.mark.parametrize("back_after", [None, 3], ids=["for long", "for a moment"])
-def test_an_s3_store_that_goes_away_in_mid_write(tiny, landed, back_after):
+def test_an_s3_store_that_goes_away_in_mid_write(tiny, landed, fault, back_after):
     with s3_server("shop") as (endpoint, client):
         upload(client, tiny.folder / "drops", "shop", "drops")
         line = Line(int(endpoint.rsplit(":", 1)[1]), b"PUT /shop/lake/bronze/web/", back_after)
@@ -48,6 +51,9 @@ s3: {{endpoint: "http://127.0.0.1:{line.port}", path_style: true, attempts: {att
 """
         env = tiny.environment("s3", text)
         done = tiny.run("s3://shop/lake", "--to", "ingest", env=env, **KEYS)
+        fault(
+            "ingest", f"S3 away in mid-write, {'for a moment' if back_after else 'until the next run'}", done.returncode
+        )
         assert line.cuts == 1
         if back_after is None:
             told(done, 3, "a store did not answer.*s3.endpoint")
@@ -64,7 +70,7 @@ s3: {{endpoint: "http://127.0.0.1:{line.port}", path_style: true, attempts: {att
 
 
 @LONG
-def test_a_worker_lost_during_components(shop, plain, tmp_path):
+def test_a_worker_lost_during_components(shop, plain, fault, tmp_path):
     """The step fails or goes on without it; either way the next run's tables are the undisturbed ones."""
     lake = tmp_path / "lake"
     run_steps(shop.job(lake), between("ingest", "match"))
@@ -79,6 +85,7 @@ def test_a_worker_lost_during_components(shop, plain, tmp_path):
             args += ["--lake", str(lake), "--drops", str(shop.folder / "drops")]
             own = {"PYTHONPATH": f"{ROOT}/tests/kill:{ROOT}", "CDP_TEST_WORKER": str(victim)}
             done = here.submit("jobs/resolve.py", *args, **own)
+            fault("resolve", "a worker lost during components", done.returncode)
             assert here.workers[0].wait(30) == -9
         if done.returncode:
             told(done, 3, "a worker was lost")
@@ -89,18 +96,21 @@ def test_a_worker_lost_during_components(shop, plain, tmp_path):
 
 
 @LONG
-def test_a_driver_out_of_memory(tiny, landed, tmp_path):
+def test_a_driver_out_of_memory(tiny, landed, fault, tmp_path):
     lake = tmp_path / "lake"
-    told(tiny.run(lake, "--to", "ingest", wrong="bronze.web heap"), 3, "memory.*driver_memory")
+    done = tiny.run(lake, "--to", "ingest", wrong="bronze.web heap")
+    fault("ingest", "a driver out of memory", done.returncode)
+    told(done, 3, "memory.*driver_memory")
     run_steps(tiny.job(lake), between("ingest", "ingest"))
     assert contents(tiny.spark, lake, OF_INGEST) == landed
 
 
 @LONG
-def test_a_clock_an_hour_ahead_and_then_an_hour_behind(shop, plain, tmp_path):
+def test_a_clock_an_hour_ahead_and_then_an_hour_behind(shop, plain, fault, tmp_path):
     lake = tmp_path / "lake"
     for ahead in ("3600", "-3600"):
         done = shop.run(lake, CDP_TEST_CLOCK=ahead)
+        fault("all", f"a clock {'an hour ahead' if ahead == '3600' else 'then an hour behind'}", done.returncode)
         assert done.returncode == 0, done.stderr[-2000:]
     assert shop.published(lake) == 2
     assert not (lake / "_cdp" / "lock.json").exists()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 from dataclasses import replace
 from datetime import date
+from types import SimpleNamespace
 
 import click
 import pytest
@@ -19,6 +20,7 @@ from cdp_spark.marks import unfit, warnings
 from cdp_spark.pipeline import Step, between
 from cdp_spark.ranges import refuse_broken_off
 from cdp_spark.runner import RunError, dated, days, refuse_older, refuse_rewind, run_steps
+from cdp_spark.sources import ingest
 from cdp_spark.watch import look, new_sources
 from tests.drops import DAY1, DAY2, write
 from tests.forty import put
@@ -80,6 +82,21 @@ def test_warnings_of_every_process_of_a_day_count():
 def test_a_run_that_publishes_again_gets_an_id_of_its_own():
     assert publication("r", []) == "r"
     assert publication("r", ["r", "r~2"]) == "r~3"
+
+
+def test_a_missed_week_is_told_by_its_drops_with_what_to_do(tmp_path, monkeypatch):
+    """Airflow runs only the newest of the days that it has missed; a day without drops, as a holiday, is none."""
+    sources = {"crm": SimpleNamespace(path="crm/{date}/*.csv"), "fixed": SimpleNamespace(path="fixed/*.csv"),
+               "shop": SimpleNamespace(path="")}  # fmt: skip
+    job = SimpleNamespace(spark=None, date=TWO, drops="drops", conf=SimpleNamespace(sources=sources))
+    there = {f"drops/crm/2026-01-{day}/*.csv": ["x"] for day in (25, 26, 29, 30)} | {"drops/fixed/*.csv": ["x"]}
+    monkeypatch.setattr(ingest, "Storage", lambda _: SimpleNamespace(files=lambda uri: there.get(uri, [])))
+    assert ingest.missed(job, None) is None and ingest.missed(job, ONE) is None
+    told = ingest.missed(job, date(2026, 1, 25))
+    assert told.startswith("drops of 3 days from 2026-01-26 to 2026-01-30 were never landed")
+    assert "--from-date 2026-01-26 --to-date 2026-01-31" in told
+    there.clear()
+    assert ingest.missed(job, date(2025, 1, 1)) is None
 
 
 def test_days():

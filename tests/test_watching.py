@@ -23,6 +23,7 @@ from cdp_spark.cost import Meter
 from cdp_spark.governance.health import alerts
 from cdp_spark.governance.lineage import emit, events
 from cdp_spark.jars import JarError
+from cdp_spark.job import Job
 from cdp_spark.lock import RunError
 from cdp_spark.pipeline import between
 from cdp_spark.storage import StorageError
@@ -184,6 +185,20 @@ def test_whatever_goes_wrong_ends_in_one_message_and_a_code(monkeypatch, capsys,
     monkeypatch.setenv("CDP_TRACE", "1")
     assert cli.told(error) == code
     assert words in capsys.readouterr().err.splitlines()[-1 - ("problem" in words)]
+
+
+def test_progress_is_a_line_of_json_where_it_is_asked_for(monkeypatch, capsys):
+    monkeypatch.setenv("CDP_LOG", "json")
+    job = SimpleNamespace(run_id="r", date=TODAY, lake=SimpleNamespace(step="resolve"))
+    for message in ("3 people", "WARNING 1 source is late"):
+        Job.log(job, message)
+    lines = [json.loads(line) for line in capsys.readouterr().err.splitlines()]
+    assert [(line["level"], line["message"]) for line in lines] == [
+        ("info", "3 people"),
+        ("warning", "1 source is late"),
+    ]
+    assert all((one["run_id"], one["date"], one["step"]) == ("r", "2026-01-31", "resolve") for one in lines)
+    assert all(datetime.fromisoformat(line["at"]).utcoffset() == timedelta(0) for line in lines)
 
 
 @pytest.fixture

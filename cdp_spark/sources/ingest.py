@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date, timedelta
 from functools import partial
 from typing import NamedTuple
 
@@ -23,6 +24,8 @@ from cdp_spark.storage import Storage
 STOPPED = "source_stopped"
 READ_HINT = "look at the drop's files, and at options and expressions in its YAML (CDP_TRACE=1 shows the whole trace)"
 
+MISSED_DAYS = 31  # that are looked for before a run's day: each costs a listing a source
+
 
 class Landed(NamedTuple):
     """The account of one source: rows_in = rows_out + quarantined + deduplicated."""
@@ -38,7 +41,10 @@ class Landed(NamedTuple):
 
 def land_all(job: Job) -> None:
     """Land every source of the deployment, or those in `job.only`, for the job's day and write their accounts."""
-    landing, before = landing_number(job), accounts_before(job)
+    landing, last = landing_number(job)
+    before = accounts_before(job)
+    if job.only is None and (told := missed(job, last)):
+        job.warn(told)
     accounts = side_by_side(partial(_landed, landing=landing, before=before), job, job.conf.sources)
     write_accounts(job, accounts)
     if accounts and all(account.status in ("failed", "missing") for account in accounts) and not _any_bronze(job):
@@ -75,17 +81,35 @@ def _any_bronze(job: Job) -> bool:
     return any(job.lake.exists(f"bronze.{name}") for name in job.conf.sources)
 
 
-def landing_number(job: Job) -> int:
-    """Sequence number of this day's landing: the one it had before, else one more than the largest."""
-    known = job.lake.read("bronze._landings")
-    row = known.agg(F.max(F.when(F.col("ingest_date") == F.lit(job.date), F.col("landing"))).alias("same"),
-                    F.max("landing").alias("last")).first()  # fmt: skip
+def landing_number(job: Job) -> tuple[int, date | None]:
+    """(sequence number of this day's landing, the newest day landed before it).
+
+    The number is the one that the day had before, else one more than the largest.
+    """
+    known, day, today = job.lake.read("bronze._landings"), F.col("ingest_date"), F.lit(job.date)
+    row = known.agg(F.max(F.when(day == today, F.col("landing"))).alias("same"), F.max("landing").alias("last"),
+                    F.max(F.when(day < today, day)).alias("before")).first()  # fmt: skip
     number = row["same"] if row["same"] is not None else (row["last"] or 0) + 1
     rows = [(name, job.date, number) for name in job.conf.sources]
     job.lake.write(
         "bronze._landings", job.spark.createDataFrame(rows, "source string, ingest_date date, landing bigint")
     )
-    return number
+    return number, row["before"]
+
+
+def missed(job: Job, last: date | None) -> str | None:
+    """What to warn of where drops lie there of days between `last`, the newest landed before, and the job's day."""
+    storage, days = Storage(job.spark), (job.date - last).days if last else 1
+    gap = [job.date - timedelta(days=n) for n in range(min(days - 1, MISSED_DAYS), 0, -1)]
+    dated = [source.path for source in job.conf.sources.values() if "{date}" in source.path]
+    drops = {one: [f"{job.drops}/{path.replace('{date}', str(one))}" for path in dated] for one in gap}
+    found = [one for one, uris in drops.items() if any(storage.files(uri) for uri in uris)]
+    if not found:
+        return None
+    return (
+        f"drops of {len(found)} days from {found[0]} to {found[-1]} were never landed: give --from-date {found[0]} "
+        f"--to-date {job.date} (Airflow: the DAG cdp_backfill)"
+    )
 
 
 def land(job: Job, name: str, source: Source, landing: int) -> Landed:

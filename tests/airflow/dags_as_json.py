@@ -13,6 +13,8 @@ found = {
         "tasks": {t.task_id: sorted(t.upstream_task_ids) for t in dag.tasks},
         "args": {t.task_id: [str(a) for a in getattr(t, "application_args", ())] for t in dag.tasks},
         "outlets": {t.task_id: [o.name for o in t.outlets] for t in dag.tasks if t.outlets},
+        "java": sorted({t.conf["spark.driver.extraJavaOptions"] for t in dag.tasks if hasattr(t, "application_args")}),
+        "pools": sorted({t.pool for t in dag.tasks}),
         "at_once": dag.max_active_tasks,
         "runs": dag.max_active_runs,
         "seconds": dag.dagrun_timeout.total_seconds(),

@@ -59,7 +59,8 @@ def patch_commits(table: str, moment: str) -> None:
 
         return run
 
-    Lake._save, Lake._add_missing = killed(Lake._save), killed(Lake._add_missing)
+    for commit in ("_save", "_add_missing", "optimize"):
+        setattr(Lake, commit, killed(getattr(Lake, commit)))
 
 
 def patch_components(pid: int) -> None:
