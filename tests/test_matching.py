@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from cdp_spark.config.load import ConfError, load
-from cdp_spark.config.matching import Matching, filled
+from cdp_spark.config.matching import COLUMNS, Matching, filled
 from cdp_spark.config.source import Identity
 from cdp_spark.identity.incremental import Base
 from cdp_spark.identity.matching import blocking, counted, records
@@ -235,6 +235,13 @@ def test_a_model_is_the_same_bytes_whatever_the_order_of_rows():
     order = rng.sample(range(len(sample)), len(sample))
     one, two = (json.dumps(trained(rows, compared, seed=5)) for rows in (sample, sample.iloc[order]))
     assert one == two and '"m_probability"' in one
+
+
+def test_a_day_without_anybody_trains_nothing():
+    nobody = pd.DataFrame(columns=["subject_key", "source", *COLUMNS])
+    compared = comparisons(filled({"first_name", "last_name", "birth_text"}, {}), {})
+    found = trained(nobody, compared, seed=1)
+    assert found["u_pairs"] == 0 and len(weighted(found, compared)) == len(compared)
 
 
 def test_a_field_that_no_source_maps_is_refused_and_one_that_is_mapped_is_a_column(tmp_path):

@@ -62,7 +62,7 @@ def match(job: Job) -> dict | None:
     refused = done.links.where("refused IS NOT NULL").count()
     linking = lake.writes["identity.matches"].rows - refused
     job.log(f"{linking} links by model {plan.model_id}; {refused} refused for the other records of their groups")
-    if done.model != done.before:
+    if done.model != done.before and done.model["records"]:  # what nobody was there to train is trained another day
         _keep(lake, done.model)
     return done.model
 
