@@ -106,6 +106,27 @@ def test_names_of_files_that_are_no_names_of_tables(folder):
     assert "my crm.yml: expected letters" in text and "web.yml: another file has this name" in text
 
 
+def test_a_field_with_blanks_dots_or_dashes_is_named_as_it_is_written(tmp_path):
+    (tmp_path / "sources").mkdir()
+    (tmp_path / "identity.yml").write_text("matching: {enabled: true}\n")
+    (tmp_path / "sources" / "billing.yml").write_text("""
+description: invoices
+entity: customers
+format: csv
+path: billing.csv
+fields: ["Konto Nr", "Date Of Birth", "Post-Code", "Tel.", Post]
+key: ["Konto Nr"]
+columns: {birth_text: Date Of Birth, postcode: Post-Code, phone: Tel., city: upper(Post)}
+""")
+    columns = load(tmp_path).sources["billing"].columns
+    assert columns == {
+        "birth_text": "`Date Of Birth`",
+        "postcode": "`Post-Code`",
+        "phone": "`Tel.`",
+        "city": "upper(Post)",
+    }
+
+
 def test_all_problems_come_at_once(folder):
     edit(folder, "sources/crm.yml", "mode: snapshot", "mode: snapshots")
     edit(folder, "base.yml", "currency: EUR", "currency: euro")

@@ -11,6 +11,7 @@ from pyspark.sql import functions as F
 
 from cdp_spark.config.source import Identity
 from cdp_spark.identity.components import components
+from cdp_spark.identity.guards import names_nobody
 from cdp_spark.identity.pairs import LINKS, MATCHES
 from cdp_spark.identity.people import resolved
 from cdp_spark.identity.persons import anchors, as_known_before, changes, history, inherited, named
@@ -90,6 +91,15 @@ def test_guards_refuse_what_names_nobody(spark):
     assert len(set(found.values())) == 13
     assert {code for _, _, code in codes} == {"blocked_value", "pattern_mismatch", "hub_limit"}
     assert ("a|5", "email", "hub_limit") in codes
+
+
+def test_what_forms_put_where_they_know_nothing_is_blocked_by_default(spark):
+    nobody = ["0000000", "+447777777777", "+441234567890", "123456789", "noreply@shop.example", "No-Reply@x.org",
+              "unknown@unknown.com", "none@x.org", " ", "N/A"]  # fmt: skip
+    somebody = ["+447700900123", "1234567", "10000000", "nora@x.org", "nonesuch@x.org", "AB123456C", "22222"]
+    rows = spark.createDataFrame([(value,) for value in (*nobody, *somebody)], "value string")
+    found = rows.where(names_nobody(F.col("value"), Identity())).collect()
+    assert [row.value for row in found] == nobody
 
 
 @pytest.mark.parametrize("engine", ["graphframes", "scipy"])

@@ -95,6 +95,10 @@ def test_people_and_firms_of_three_files_are_found_in_one_command(spark, folder)
     rows = spark.read.format("delta").load(f"{folder}/lake/identity/members").where("source = 'firms'").collect()
     person = {row.record_id: row.person_id for row in rows}
     assert person["f1"] != person["f3"] and person["f4"] not in {person[f] for f in ("f1", "f2", "f3", "f5")}
+    why = asked(folder, "explain", rows[0].person_id)  # nothing else has to be run first
+    well = asked(folder, "health", "--json")
+    assert (why.exit_code, well.exit_code) == (0, 0) and rows[0].person_id in why.output
+    assert {row["metric"] for row in json.loads(well.output)} >= {"people", "consolidation_rate", "person_size"}
     told = asked(folder, "blocking", "--truth", f"{folder}/truth.csv")
     share = re.search(r"all rules together.* ([\d.]+)$", told.output, re.MULTILINE)
     assert told.exit_code == 0 and float(share[1]) >= 0.95

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from cdp_spark.config.load import ConfError, load
-from cdp_spark.config.matching import Matching
+from cdp_spark.config.matching import COLUMNS, Matching, filled
 from cdp_spark.config.source import Identity
 from cdp_spark.identity.incremental import Base
 from cdp_spark.identity.matching import blocking, counted, records
@@ -41,7 +41,7 @@ def customers(spark, people: pd.DataFrame):
 
 def found_in(spark, people: pd.DataFrame, distinct: tuple[str, ...] = (), **settings):
     """What matching finds among `people`, by the same calls as the step."""
-    columns = records.filled({name for name in people if name in CUSTOMER.split()}, {})
+    columns = filled({name for name in people if name in CUSTOMER.split()}, {})
     rows = records.prepared(customers(spark, people), {}).localCheckpoint()
     plan = Plan(comparisons(columns, {}), blocking.rules(columns, {}), "model")
     fitted = trained(rows.drop("event_time").toPandas(), plan.compared, seed=1, max_pairs=2e5)
@@ -102,7 +102,7 @@ def grown(spark):
     people, _ = register(31, 110, 0.8, 2)
     new = {"subject_key": "new|1", "first_name": "Zebedee", "last_name": "Quux", "birth_text": "19010203"}
     stranger = people.tail(1).assign(national_id="1", **new)
-    columns = records.filled({name for name in people if name in CUSTOMER.split()}, {})
+    columns = filled({name for name in people if name in CUSTOMER.split()}, {})
     plan = Plan(comparisons(columns, {}), blocking.rules(columns, {}), "model")
     more = people.assign(subject_key="more|" + people.index.astype(str))
     files = [people, pd.concat([people, stranger]), pd.concat([people, more, stranger])]
@@ -136,7 +136,7 @@ def test_each_similarity_is_computed_once_a_pair(spark, grown):
     spark.conf.set("spark.sql.debug.maxToStringFields", "1000")  # a plan is shown in full
     people, _ = register(31, 20, 0.8, 2)
     rows = records.prepared(customers(spark, people), {})
-    compared = comparisons(records.filled({name for name in people if name in CUSTOMER.split()}, {}), {})
+    compared = comparisons(filled({name for name in people if name in CUSTOMER.split()}, {}), {})
     weights = weighted(json.loads(grown[0][1]["settings"]), compared)
     pairs = spark.createDataFrame([("a", "b")], "a string, b string")
     found = scored(pairs, with_rarity(rows.localCheckpoint(), weights, counted.read(grown[0][1]["counted"])), weights)
@@ -190,7 +190,7 @@ def test_copies_are_one_person_however_many_if_they_say_enough(spark):
         + [{"first_name": "Ann", "last_name": "Lee", "city": "York", "subject_key": f"s|{n}"} for n in (7, 8)]
     )
     rows = records.prepared(customers(spark, people), {})
-    compared = comparisons(records.filled(set(people), {}), {})
+    compared = comparisons(filled(set(people), {}), {})
     for distinct, wanted in ((), {"s|1", "s|2", "t|0", "t|1", "t|2"}), (("t",), {"s|1", "s|2"}):
         found = blocking.copies(rows, compared, distinct).collect()
         assert {row.key for row in found} == wanted and {row["first"] for row in found} == {"s|0"}
@@ -235,6 +235,13 @@ def test_a_model_is_the_same_bytes_whatever_the_order_of_rows():
     order = rng.sample(range(len(sample)), len(sample))
     one, two = (json.dumps(trained(rows, compared, seed=5)) for rows in (sample, sample.iloc[order]))
     assert one == two and '"m_probability"' in one
+
+
+def test_a_day_without_anybody_trains_nothing():
+    nobody = pd.DataFrame(columns=["subject_key", "source", *COLUMNS])
+    compared = comparisons(filled({"first_name", "last_name", "birth_text"}, {}), {})
+    found = trained(nobody, compared, seed=1)
+    assert found["u_pairs"] == 0 and len(weighted(found, compared)) == len(compared)
 
 
 def test_a_field_that_no_source_maps_is_refused_and_one_that_is_mapped_is_a_column(tmp_path):

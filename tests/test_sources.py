@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from datetime import UTC, date, datetime
+from datetime import UTC, date, datetime, timedelta
 from pathlib import Path
 
 import pyarrow as pa
@@ -20,7 +20,9 @@ from cdp_spark.job import Job
 from cdp_spark.lake import Lake
 from cdp_spark.pipeline import between
 from cdp_spark.runner import run_steps
-from cdp_spark.silver.standardise import gone, new_rows
+from cdp_spark.silver.build import _told_otherwise, _wanted
+from cdp_spark.silver.standardise import gone, new_rows, standardised
+from cdp_spark.sources.land import bronze_rows, judged
 from cdp_spark.sources.read import raw_rows
 from cdp_spark.sources.unreadable import unreadable
 from tests.conftest import ROOT
@@ -80,6 +82,26 @@ def test_rows_of_every_source_reconcile(landed):
         assert row.rows_in == row.rows_out + row.quarantined + row.deduplicated + row.filtered
 
 
+def test_a_field_may_be_called_as_a_column_of_ours(spark, conf):
+    said = {
+        "description": "a list", "entity": "customers", "format": "csv", "path": "x.csv", "mode": "snapshot",
+        "fields": ["id", "Data", "reason", "Rule", "file", "raw"], "key": ["id"], "event_time": "to_timestamp(Data)",
+        "where": "file = 'f'",
+        "columns": {"first_name": "reason", "last_name": "Rule", "city": "file", "street": "raw", "birth_date": "Data"},
+    }  # fmt: skip
+    named = Source.model_validate(said)
+    fields = {"id": "1", "Data": "1990-02-03", "reason": "Ann", "Rule": "Lee", "file": "f", "raw": "1 High St"}
+    shape = "data map<string,string>, file string, raw string, rule string, reason string"
+    raw = spark.createDataFrame([(fields, "a.csv", None, None, None)], shape)
+    rows = judged(raw, named, date(2026, 1, 30), max_chars=100, tolerance=timedelta(0))
+    assert rows.where("rule IS NULL AND file = 'a.csv' AND event_time = '1990-02-03'").count() == 1
+    bronze = _wanted(bronze_rows(rows, "list", 1, F.lit(datetime(2026, 1, 30))), named)
+    row = standardised(bronze, named, conf.tables["silver.customers"], conf.identity, "GB").first()
+    assert [row[name] for name in ("first_name", "last_name", "city", "street")] == ["Ann", "Lee", "f", "1 High St"]
+    with pytest.raises(ValueError, match="'ID' is named twice"):
+        Source.model_validate(said | {"fields": ["id", "ID"]})
+
+
 def source(mode: str) -> Source:
     return Source(description="", entity="customers", format="csv", path="x", mode=mode, fields=("id",), key=("id",),
                   event_time="id", columns={})  # fmt: skip
@@ -104,6 +126,12 @@ TODAY = """
 def test_what_a_day_says_anew(spark, mode, new):
     found = new_rows(table(spark, TODAY), table(spark, EARLIER), source(mode)).collect()
     assert {row._record_id for row in found} == new
+
+
+def test_other_contents_under_a_known_key_are_counted(spark):
+    assert _told_otherwise(table(spark, TODAY), table(spark, EARLIER)) == 0
+    other = table(spark, TODAY).withColumn("_hash", F.lit("three"))
+    assert _told_otherwise(other, table(spark, EARLIER)) == 2  # c is new
 
 
 def test_a_record_missing_from_a_snapshot_is_gone(spark):

@@ -9,6 +9,7 @@ from phonenumbers import SUPPORTED_REGIONS
 
 from cdp_spark.config.contract import Table
 from cdp_spark.config.load import contract_file, unknown
+from cdp_spark.config.matching import matching_problems
 from cdp_spark.config.models import Conf
 from cdp_spark.config.source import RECORD, Feature, Source
 from cdp_spark.config.sql import columns_of, condition_problems, number_problems, pattern_problems, sql_problems
@@ -186,13 +187,11 @@ def _namespaces(conf: Conf, root: Path) -> list[str]:
 
 
 def _matching(conf: Conf, root: Path) -> list[str]:
-    where = f"{root / 'identity.yml'}, matching.fields"
+    where = f"{root / 'identity.yml'}, matching"
     mapped = {column for one in conf.sources.values() if one.entity == "customers" for column in one.columns}
-    found = [
-        unknown(where, "mapped column", name, mapped) for name in conf.identity.matching.fields if name not in mapped
-    ]
+    found = matching_problems(where, conf.identity.matching, mapped)
     if conf.identity.matching.enabled and not mapped:
-        found.append(f"{root / 'identity.yml'}, matching: no source of entity customers maps a column to compare")
+        found.append(f"{where}: no source of entity customers maps a column to compare")
     return found
 
 

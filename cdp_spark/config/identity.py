@@ -21,8 +21,15 @@ BLOCKED_VALUES = (
     "not available", "not provided", "anonymous", "anon", "guest", "invalid", "void", "test", "abc123", "true", "false",
     "[object object]", "test@test.com", "test@example.com", "noreply@example.com", "none@none.com", "no@email.com",
 )  # fmt: skip
-# Seven equal characters are a made-up telephone number; fewer may be somebody's account (1111, 22222).
-BLOCKED_PATTERNS = (r"^[0-]*$", r"^\+?(.)\1{6,}$")
+# Seven equal characters are a made-up telephone number; fewer may be somebody's account (1111, 22222). So are nine
+# digits in their order. A form's mailbox is nobody's at whatever host.
+BLOCKED_PATTERNS = (
+    r"^[0-]*$",
+    r"^\+?(.)\1{6,}$",
+    r"^\+[0-9]{1,3}?([0-9])\1{6,}$",
+    r"^\+?[0-9]{0,3}123456789[0-9]?$",
+    r"^(?:no-?_?reply|do-?_?not-?_?reply|no-?e?-?mail|none|null|unknown|nobody|anonymous|not-?provided|test|dummy)@",
+)
 
 
 class Link(Strict):

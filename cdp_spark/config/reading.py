@@ -21,6 +21,29 @@ OPTIONS = {
 }  # fmt: skip
 
 
+EXPRESSIONS = ("event_time", "available", "columns", "identifiers")  # of a source: where a field may stand alone
+PLAIN = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
+
+
+def quoted(name: str) -> str:
+    """`name` as Spark's SQL reads it, whatever stands in it."""
+    return "`" + name.replace("`", "``") + "`"
+
+
+def with_quoted_fields(source: Mapping) -> dict:
+    """A source's YAML in which an expression that is a field's name, such as Date of Birth, is quoted for SQL."""
+    given = source.get("fields")
+    names = given if isinstance(given, list) else []
+    odd = {name for name in names if isinstance(name, str) and not PLAIN.fullmatch(name)}
+
+    def read(value: object) -> object:
+        if isinstance(value, Mapping):
+            return {key: read(inner) for key, inner in value.items()}
+        return quoted(value) if isinstance(value, str) and value in odd else value
+
+    return {key: read(value) if key in EXPRESSIONS else value for key, value in source.items()}
+
+
 def reading_problem(kind: str, path: str, options: Mapping[str, object]) -> str | None:
     """What is wrong with a source's `path` or `options`; None where nothing is."""
     known = {name.lower(): name for name in OPTIONS.get(kind, ())}

@@ -5,13 +5,13 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from cdp_spark.config.contract import Check, Duration, Name, Normaliser, Strict
 from cdp_spark.config.households import Households
 from cdp_spark.config.identity import BLOCKED_PATTERNS, BLOCKED_VALUES, Plan
 from cdp_spark.config.matching import Matching
-from cdp_spark.config.reading import reading_problem
+from cdp_spark.config.reading import reading_problem, with_quoted_fields
 
 
 class Jdbc(Strict):
@@ -66,6 +66,19 @@ class Source(Strict):
     max_bad_share: float = Field(0.5, ge=0, le=1)
     shrink_max: float = Field(0.3, ge=0, le=1)
     optional: bool = False
+
+    @model_validator(mode="before")
+    @classmethod
+    def a_name_is_an_expression(cls, data: Any) -> Any:
+        return with_quoted_fields(data) if isinstance(data, dict) else data
+
+    @field_validator("fields")
+    @classmethod
+    def once_each(cls, fields: tuple[str, ...]) -> tuple[str, ...]:
+        lower = [name.lower() for name in fields]
+        if twice := [name for n, name in enumerate(fields) if name.lower() in lower[:n]]:
+            raise ValueError(f"{twice[0]!r} is named twice; capital letters make no other name")
+        return fields
 
     @model_validator(mode="after")
     def holds_together(self) -> Source:

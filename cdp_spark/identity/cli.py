@@ -48,7 +48,10 @@ def evaluate(root: str, truth: str, conf_dir: str | None, env: str, as_json: boo
 @click.option("--truth", help="CSV or Parquet with source, record_id, entity_id: judges the people found")
 @click.pass_context
 def run_files(ctx, conf_dir, drops, lake, env, text, truth) -> None:
-    """Find out who is who in a folder of files: land, standardise, match, resolve. Nothing else is needed."""
+    """Find out who is who in a folder of files, and why: land, standardise, match, resolve. Nothing else is needed.
+
+    Households too, where identity.yml has rules for them.
+    """
     from dataclasses import replace
     from datetime import UTC, datetime
     from pathlib import Path
@@ -70,7 +73,10 @@ def run_files(ctx, conf_dir, drops, lake, env, text, truth) -> None:
     refuse_rewind(job, when)
     # whoever types this looks at what it tells; steps of a schedule stop where changed rules change too much
     job = replace(job, accepted=not job.conf.identity.plan.required)
-    finished(job, run_steps(job, between("ingest", "resolve")))
+    together = between("profile", "households") if job.conf.identity.households.rules else []
+    # with `health`, as `cdp identity explain` and `cdp identity health` are what is asked next
+    steps = [*between("ingest", "resolve"), *together, *between("health", "health")]
+    finished(job, run_steps(job, steps))
     if truth:
         ctx.invoke(evaluate, root=lake, truth=truth, conf_dir=conf_dir, env=env, as_json=False)
 

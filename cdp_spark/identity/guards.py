@@ -33,19 +33,24 @@ def _any(rules: Identity, broken) -> Column:
     return found
 
 
-def _blocked(rules: Identity) -> Column:
-    """True where the value names nobody. Compared in lower case, as sources write NULL, null and Null."""
-    value = F.lower(F.trim("value"))
-
-    def own(rule: Identifier) -> Column | None:
-        return value.isin([text.lower() for text in rule.blocked_values]) if rule.blocked_values else None
-
-    broken = F.col("value").isNull() | (value == "") | _any(rules, own)
-    if rules.blocked_values:
-        broken = broken | value.isin([text.lower() for text in rules.blocked_values])
+def names_nobody(col: Column, rules: Identity, own: tuple[str, ...] = ()) -> Column:
+    """True where the value is null, empty, or blocked; `own`: more blocked values. Compared in lower case, as sources
+    write NULL, null and Null."""
+    value = F.lower(F.trim(col))
+    broken = col.isNull() | (value == "")
+    if blocked := [text.lower() for text in (*rules.blocked_values, *own)]:
+        broken = broken | value.isin(blocked)
     for pattern in rules.blocked_patterns:
         broken = broken | value.rlike(pattern)
     return broken
+
+
+def _blocked(rules: Identity) -> Column:
+    def own(rule: Identifier) -> Column | None:
+        value = F.lower(F.trim("value"))
+        return value.isin([text.lower() for text in rule.blocked_values]) if rule.blocked_values else None
+
+    return names_nobody(F.col("value"), rules) | _any(rules, own)
 
 
 def judged(identifiers: DataFrame, rules: Identity) -> DataFrame:

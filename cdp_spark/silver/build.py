@@ -50,7 +50,7 @@ def _one(job: Job, name: str, cached: list[DataFrame]) -> Standardised:
     today = bronze.where(F.col("_ingest_date") == F.lit(job.date))
     earlier = bronze.where(F.col("_ingest_date") < F.lit(job.date))
     fresh = new_rows(today, earlier, source)
-    wanted = with_fields(fresh, source.fields).where(source.where).select(*fresh.columns) if source.where else fresh
+    wanted = _wanted(fresh, source) if source.where else fresh
     region = job.conf.base.region
     rows = standardised(wanted, source, table, job.conf.identity, region).persist(StorageLevel.MEMORY_AND_DISK)
     cached.append(rows)
@@ -60,11 +60,28 @@ def _one(job: Job, name: str, cached: list[DataFrame]) -> Standardised:
     empty = told_unread(found, source)
     if empty:
         job.log(f"{name}: left empty, as not understood: {empty}")
+    if source.mode == "append" and landed > new and (other := _told_otherwise(today, earlier)):
+        job.warn(
+            f"source {name}: {other} rows say something else under a key that an earlier day landed, and are left out: "
+            "mode append keeps a key's first row. For a list of all there are say mode: snapshot, for changes cdc"
+        )
     account = (name, landed, found["good"], found["n"] - found["good"], landed - new, new - found["n"], empty or None)
     seen = sightings(good, source)
     if source.mode == "snapshot":
         good = good.unionByName(_deleted(job, name, source, earlier, today))
     return Standardised(good, bad, seen, account)
+
+
+def _told_otherwise(today: DataFrame, earlier: DataFrame) -> int:
+    """How many of today's rows have the key of an earlier one and none of its contents."""
+    known = today.join(earlier.select("_record_id").distinct(), "_record_id", "left_semi")
+    return known.join(earlier.select("_record_id", "_hash"), ["_record_id", "_hash"], "left_anti").count()
+
+
+def _wanted(fresh: DataFrame, source: Source) -> DataFrame:
+    """The bronze rows that the source's `where` lets through, as they were."""
+    columns = ["_row.data" if name == "data" else name for name in fresh.columns]
+    return with_fields(fresh, source.fields).where(source.where).select(*columns)
 
 
 def _counts(rows: DataFrame, source: Source) -> Row:

@@ -92,7 +92,7 @@ def _extra(source: Source) -> Column:
     used = {*source.key, *columns_of(source.event_time)}
     for sql in (*source.columns.values(), *source.identifiers.values()):
         used |= columns_of(sql)
-    rest = F.map_filter("data", lambda key, value: ~key.isin(sorted(used)) & value.isNotNull())
+    rest = F.map_filter("_row.data", lambda key, value: ~key.isin(sorted(used)) & value.isNotNull())
     return F.when(F.size(rest) > 0, F.to_json(rest))
 
 

@@ -13,15 +13,21 @@ from cdp_spark.config.source import Source
 
 SEPARATOR = "|"
 EARLIEST = date(1900, 1, 1)  # before it no customer was born: such a time is a number that was read as a date
-KEPT = ("data", "file", "_file", "_record_id", "_hash", "_ingest_date", "event_time", "known_at")
+KEPT = ("_row.data", "_row.file", "_file", "_record_id", "_hash", "_ingest_date", "event_time", "known_at")
 
 
-def with_fields(rows: DataFrame, fields: tuple[str, ...], data: str = "data") -> DataFrame:
-    """`rows` with each declared field as a column of its own, for the source's expressions."""
-    return rows.select("*", *(F.col(data)[name].alias(name) for name in fields if name not in rows.columns))
+def with_fields(rows: DataFrame, fields: tuple[str, ...]) -> DataFrame:
+    """`rows` with each declared field as a column of its own, for the source's expressions.
+
+    What else they hold (data, reason, ...) is in `_row`: a field may well be called Data or reason.
+    """
+    kept = [name for name in rows.columns if name.startswith("_") or name in ("event_time", "known_at")]
+    own, taken = [name for name in rows.columns if name not in kept], {name.lower() for name in kept}
+    wide = [F.col("data")[name].alias(name) for name in fields if name.lower() not in taken]
+    return rows.select(*kept, F.struct(*own).alias("_row"), *wide)
 
 
-def content_hash(data: str = "data") -> Column:
+def content_hash(data: str = "_row.data") -> Column:
     """SHA-256 of a row's fields in the order of their names: equal rows hash equal whatever their key order."""
     return F.sha2(F.to_json(F.array_sort(F.map_entries(F.col(data)))), 256)
 
@@ -40,27 +46,28 @@ def known_at(source: Source, day: date) -> Column:
 def judged(rows: DataFrame, source: Source, day: date, *, max_chars: int, tolerance: timedelta) -> DataFrame:
     """Every raw row with its key, times and hash, and the first rule it broke (null for a good one)."""
     wide = with_fields(rows, tuple(dict.fromkeys((*source.fields, *source.key))))
-    wide = wide.withColumn("_ingest_date", F.lit(day)).withColumn("_file", F.col("file"))
+    wide = wide.withColumn("_ingest_date", F.lit(day)).withColumn("_file", F.col("_row.file"))
     wide = wide.withColumn("event_time", F.expr(source.event_time).cast("timestamp"))
     wide = wide.withColumn("_hash", content_hash()).withColumn("known_at", known_at(source, day))
     key = [F.nullif(F.trim(F.col(f"`{name}`")), F.lit("")) for name in source.key]
     joined = reduce(lambda a, b: F.concat(a, F.lit(SEPARATOR), b), key) if key else F.col("_hash")
-    unread = F.coalesce(F.col("rule").startswith("malformed"), F.lit(False))
+    unread = F.coalesce(F.col("_row.rule").startswith("malformed"), F.lit(False))
     # null where a part is missing or the row could not be read: it names no record
     wide = wide.withColumn("_record_id", F.when(~unread, joined))
     rule, reason = F.lit(None).cast("string"), F.lit(None).cast("string")
     for name, bad, expected in reversed(_rules(source, day, max_chars, tolerance)):
         broke = F.coalesce(bad, F.lit(False))
         rule, reason = F.when(broke, F.lit(name)).otherwise(rule), F.when(broke, F.lit(expected)).otherwise(reason)
-    wide = wide.withColumn("_broke", F.coalesce("rule", rule)).withColumn("_why", F.coalesce("reason", reason))
-    raw = F.when(F.col("_broke").isNotNull(), F.coalesce("raw", F.to_json("data")))
+    wide = wide.withColumn("_broke", F.coalesce("_row.rule", rule))
+    wide = wide.withColumn("_why", F.coalesce("_row.reason", reason))
+    raw = F.when(F.col("_broke").isNotNull(), F.coalesce("_row.raw", F.to_json("_row.data")))
     return wide.select(*KEPT, raw.alias("raw"), F.col("_broke").alias("rule"), F.col("_why").alias("reason"))
 
 
 def _rules(source: Source, day: date, max_chars: int, tolerance: timedelta) -> list[tuple[str, Column, str]]:
     """(rule, true where broken, what was expected), the first broken one is told; never a value in the words."""
     latest = F.lit(day + timedelta(days=1) + tolerance).cast("timestamp")
-    longest = F.array_max(F.transform(F.map_values("data"), lambda text: F.length(text)))
+    longest = F.array_max(F.transform(F.map_values("_row.data"), lambda text: F.length(text)))
     found = [("field_too_long", longest > max_chars, f"expected fields of at most {max_chars} characters")]
     for name in dict.fromkeys((*source.key, *source.required)):
         empty = F.col(f"`{name}`").isNull() | (F.trim(F.col(f"`{name}`")) == "")

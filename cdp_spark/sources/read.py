@@ -9,6 +9,7 @@ from pyspark.sql import Column, DataFrame, SparkSession
 from pyspark.sql import functions as F
 from pyspark.sql import types as T
 
+from cdp_spark.config.reading import quoted
 from cdp_spark.config.source import Source
 from cdp_spark.shown import STRICT
 
@@ -84,11 +85,6 @@ def _csv(spark: SparkSession, name: str, source: Source, files: list[str]) -> Ra
         parts.append(_judged(frame, data, F.col(CORRUPT), source, f"{len(header)} columns"))
         fields |= set(header)
     return Raw(_union(parts), frozenset(fields))
-
-
-def quoted(name: str) -> str:
-    """`name` as Spark's SQL reads it, whatever stands in it."""
-    return "`" + name.replace("`", "``") + "`"
 
 
 def _repeated(spark: SparkSession, options: dict[str, str], file: str, header: tuple[str, ...]) -> str | None:

@@ -19,6 +19,7 @@ from pyspark.sql import DataFrame, SparkSession
 from pyspark.sql import functions as F
 
 from cdp_spark import session
+from cdp_spark.config.matching import filled
 from cdp_spark.config.models import Env
 from cdp_spark.identity.matching import blocking, records
 from cdp_spark.identity.matching.comparisons import comparisons
@@ -74,7 +75,7 @@ def main() -> int:
     people, _ = register(1, asked.people, 0.6, 5)
     # checkpoints outlive the clearing of caches between rounds: neither side makes records or pairs anew
     rows = records.prepared(customers(spark, people), {}).localCheckpoint()
-    columns = records.filled(set(ADDRESS_BOOK), {})
+    columns = filled(set(ADDRESS_BOOK), {})
     compared = comparisons(columns, {})
     model = trained(rows.drop("event_time").limit(2_000).toPandas(), compared, seed=1)
     pairs = candidates(rows, blocking.rules(columns, {}), asked.pairs).localCheckpoint()

@@ -8,6 +8,7 @@ from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 from pyspark.sql.window import Window
 
+from cdp_spark.config.matching import prepared_names
 from cdp_spark.identity.matching.comparison import Comparison
 
 IDENTICAL = "identical"
@@ -73,8 +74,13 @@ SHIPPED = (
 )
 
 
-def rules(filled: set[str], extra: dict[str, str]) -> list[Rule]:
-    """The rules that prepared records with the columns `filled` can be blocked by; `extra`: declared fields."""
+def rules(filled: set[str], extra: dict[str, str], said: tuple[tuple[str, ...], ...] | None = None) -> list[Rule]:
+    """The rules that prepared records with the columns `filled` can be blocked by; `extra`: declared fields.
+
+    said: conf's own rules, which stand in place of all others.
+    """
+    if said is not None:
+        return [Rule("+".join(parts), tuple(prepared_names(part, extra) for part in parts), ()) for parts in said]
     found = [rule for rule in SHIPPED if set(rule.needs) <= filled]
     for name, kind in extra.items():
         column = f"x_{name}"

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+import re
+from collections.abc import Iterable, Mapping
 from dataclasses import replace
 
+from cdp_spark.config.matching import COLUMNS, EQUAL, Compared, prepared_names
 from cdp_spark.identity.matching.comparison import (
     Comparison,
     Level,
@@ -164,8 +166,13 @@ SHIPPED = (
 )
 
 
-def comparisons(filled: Iterable[str], extra: dict[str, str]) -> list[Comparison]:
-    """Comparisons of the columns in `filled` (prepared columns that hold values); `extra`: declared fields by type."""
+def comparisons(
+    filled: Iterable[str], extra: dict[str, str], said: Mapping[str, Compared] | None = None
+) -> list[Comparison]:
+    """Comparisons of the columns in `filled` (prepared columns that hold values); `extra`: declared fields by type.
+
+    said: what conf has in place of them, by column.
+    """
     filled, found = set(filled), [one for one in SHIPPED if filled & set(one.columns)]
     if "given" in filled:  # a person's employer is shared with colleagues; an organisation's name is its own
         found = [replace(one, own=False) if one.name == "company" else one for one in found]
@@ -178,4 +185,34 @@ def comparisons(filled: Iterable[str], extra: dict[str, str]) -> list[Comparison
         }
         if column in filled:
             found.append(makers[kind](column))
-    return found
+    return _as_said(found, filled, extra, said or {})
+
+
+def _as_said(found: list[Comparison], filled: set[str], extra: dict[str, str], said: Mapping[str, Compared]):
+    """`found` without what is not to be compared, with levels as `said`, and with further ones of single columns."""
+    asked = {prepared_names(name, extra): how for name, how in said.items()}
+    known = {one.name for one in found}
+    further = [plain(name, 10) for name in asked if name in filled and name not in known]
+    used = [one for one in (*found, *further) if one.name not in asked or asked[one.name].used]
+    return [_changed(one, how, extra) if (how := asked.get(one.name)) else one for one in used]
+
+
+def _changed(one: Comparison, how: Compared, extra: dict[str, str]) -> Comparison:
+    """`one` with what conf says of it; the rest stays."""
+    weights = {key: value for key in ("says", "own") if (value := getattr(how, key)) is not None}
+    if how.levels is None:
+        return replace(one, **weights)
+    main = "address" if one.name == "place" else one.columns[0]
+    levels = tuple(_level(main, level, extra) for level in how.levels)
+    texts = " ".join(level.when for level in levels)
+    reads = (column for column in sorted({*COLUMNS, *(f"x_{name}" for name in extra)})
+             if re.search(rf"\b{column}_[lr]\b", texts))  # fmt: skip
+    return replace(one, levels=levels, similarities=distance(main), reads=tuple(reads), **weights)
+
+
+def _level(column: str, said: float | str, extra: dict[str, str]) -> Level:
+    if said == EQUAL:
+        return equal(column)
+    if isinstance(said, float):
+        return Level(f"{said} of letters differ", close(column, said))
+    return Level(said, f"({prepared_names(said, extra)})")

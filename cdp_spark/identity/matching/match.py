@@ -11,13 +11,15 @@ from typing import NamedTuple
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
+from cdp_spark.config.matching import filled
 from cdp_spark.config.models import Conf
 from cdp_spark.gold.profiles import current
+from cdp_spark.identity.guards import names_nobody
 from cdp_spark.identity.matching.blocking import COPY_BITS, IDENTICAL, Rule, copies, report, rules
 from cdp_spark.identity.matching.comparisons import comparisons
 from cdp_spark.identity.matching.counted import written
 from cdp_spark.identity.matching.links import Found, Plan, matched
-from cdp_spark.identity.matching.records import filled, prepared
+from cdp_spark.identity.matching.records import prepared
 from cdp_spark.identity.matching.train import settings, trained
 from cdp_spark.job import Job
 from cdp_spark.lake import Lake
@@ -39,9 +41,10 @@ def plan_of(conf: Conf) -> Plan:
     rules_, sources = conf.identity.matching, conf.sources.values()
     mapped = {column for source in sources if source.entity == "customers" for column in source.columns}
     columns = filled(mapped, rules_.fields)
-    compared = comparisons(columns, rules_.fields)
+    compared = comparisons(columns, rules_.fields, rules_.comparisons)
     text = json.dumps([rules_.training, settings(compared)], sort_keys=True)
-    return Plan(compared, rules(columns, rules_.fields), hashlib.sha256(text.encode()).hexdigest()[:12])
+    blocked = rules(columns, rules_.fields, rules_.blocking)
+    return Plan(compared, blocked, hashlib.sha256(text.encode()).hexdigest()[:12])
 
 
 def match(job: Job) -> dict | None:
@@ -59,7 +62,7 @@ def match(job: Job) -> dict | None:
     refused = done.links.where("refused IS NOT NULL").count()
     linking = lake.writes["identity.matches"].rows - refused
     job.log(f"{linking} links by model {plan.model_id}; {refused} refused for the other records of their groups")
-    if done.model != done.before:
+    if done.model != done.before and done.model["records"]:  # what nobody was there to train is trained another day
         _keep(lake, done.model)
     return done.model
 
@@ -71,9 +74,9 @@ def possible(conf: Conf, plan: Plan) -> bool:
 
 def made(lake: Lake, conf: Conf, plan: Plan, day: date, log: Callable[[str], None]) -> Made:
     """The links that `conf` makes of the customers known on `day`; reads the lake and writes nothing."""
-    how, distinct = conf.identity.matching, conf.identity.distinct_sources
+    distinct = conf.identity.distinct_sources
     customers = lake.read("silver.customers").where(F.col("ingest_date") <= F.lit(day))
-    records = prepared(current(customers), how.fields).localCheckpoint()  # its plan is long and read by each rule
+    records = compared_records(customers, conf).localCheckpoint()  # its plan is long and read by each rule
     same = copies(records, plan.compared, distinct).localCheckpoint()
     rest = records.join(same.select(F.col("key").alias("subject_key")), "subject_key", "left_anti").localCheckpoint()
     known = lake.read("identity.models").where(F.col("model_id") == plan.model_id).first()
@@ -85,6 +88,15 @@ def made(lake: Lake, conf: Conf, plan: Plan, day: date, log: Callable[[str], Non
         log(f"the file is another size than when model {plan.model_id} was counted: how common values are is anew")
     links = _rows(found.links.unionByName(copied(same, records)), plan.model_id)
     return Made(links, found, same.count(), model | said, before)
+
+
+def compared_records(customers: DataFrame, conf: Conf) -> DataFrame:
+    """The newest row of each record, prepared; numbers and addresses that name nobody say nothing of two records."""
+    rules, rows = conf.identity, current(customers)
+    for name in ("national_id", "account_number", "email", "phone"):
+        own = rules.identifiers[name].blocked_values if name in rules.identifiers else ()
+        rows = rows.withColumn(name, F.when(~names_nobody(F.col(name), rules, own), F.col(name)))
+    return prepared(rows, rules.matching.fields)
 
 
 def _keep(lake: Lake, model: dict) -> None:

@@ -7,10 +7,8 @@ from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 
 from cdp_spark.config.models import Conf
-from cdp_spark.gold.profiles import current
 from cdp_spark.identity.matching.blocking import IDENTICAL, caps, copies, proposals, sized
-from cdp_spark.identity.matching.match import plan_of
-from cdp_spark.identity.matching.records import prepared
+from cdp_spark.identity.matching.match import compared_records, plan_of
 from cdp_spark.lake import Lake
 
 ALL = "all rules together"
@@ -25,7 +23,7 @@ def reach(lake: Lake, conf: Conf, truth: pd.DataFrame | None) -> list[dict]:
     if truth is None:
         return rows
     plan, how, distinct = plan_of(conf), conf.identity.matching, conf.identity.distinct_sources
-    records = prepared(current(lake.read("silver.customers")), how.fields).localCheckpoint()
+    records = compared_records(lake.read("silver.customers"), conf).localCheckpoint()
     same = copies(records, plan.compared, distinct).localCheckpoint()
     rest = records.join(same.select(F.col("key").alias("subject_key")), "subject_key", "left_anti")
     keyed = sized(rest, plan.blocked).localCheckpoint()

@@ -8,6 +8,7 @@ from functools import reduce
 from pyspark.sql import Column, DataFrame
 from pyspark.sql import functions as F
 
+from cdp_spark.config.matching import COLUMNS
 from cdp_spark.identity.matching.nicknames import roots
 from cdp_spark.silver.normalise import composed
 
@@ -174,40 +175,6 @@ def prepared(customers: DataFrame, extra: dict[str, str]) -> DataFrame:
     copies = {"family_as_given": "family", "given_as_family": "given", "middle_as_given": "middle"}
     rows = rows.withColumns({copy: F.col(name) for copy, name in copies.items()})
     return rows.select("subject_key", "source", "event_time", *COLUMNS, *own)
-
-
-# <name>_as_<other>: the same text under a second name: training by one must not switch off the other's comparison
-GIVEN = ("given", "given_root", "given_sound", "given_letters", "given_as_family")
-FAMILY = ("family", "family_sound", "family_letters", "family_as_given")
-COLUMNS = (*GIVEN, "middle", "middle_as_given", *FAMILY, "generation", "birth", "sex", "house", "street", "address",
-           "unit", "city", "region", "postcode", "phone", "email", "email_name", "national_id", "account_number",
-           "company", "company_words")  # fmt: skip
-FROM = {
-    "first_name": GIVEN,
-    "last_name": (*FAMILY, "generation"),
-    "full_name": (*GIVEN, *FAMILY, "middle", "middle_as_given", "generation"),
-    "middle_name": ("middle", "middle_as_given"),
-    "birth_date": ("birth",),
-    "birth_text": ("birth",),
-    "gender": ("sex",),
-    "house_number": ("house",),
-    "street": ("street", "house", "address"),
-    "unit": ("unit",),
-    "city": ("city",),
-    "state": ("region",),
-    "postcode": ("postcode",),
-    "phone": ("phone",),
-    "email": ("email", "email_name"),
-    "national_id": ("national_id",),
-    "account_number": ("account_number",),
-    "company": ("company", "company_words"),
-}  # fmt: skip
-
-
-def filled(mapped: set[str], extra: dict[str, str]) -> set[str]:
-    """Prepared columns that can hold values where sources map the customers' columns `mapped`."""
-    found = {column for name in mapped & FROM.keys() for column in FROM[name]}
-    return found | {f"x_{name}" for name in mapped & extra.keys()}
 
 
 def _extra(name: str, kind: str) -> list[Column]:

@@ -80,6 +80,8 @@ def trained(sample: pd.DataFrame, comparisons: list[Comparison], *, seed: int, m
     sessions, each a blocking rule under which expectation maximisation runs; every session starts from the same
     values, so that their order says nothing. A level that no session saw has no m.
     """
+    if sample.empty:
+        return settings(comparisons) | {"u_pairs": 0}
     from splink import DuckDBAPI, Linker
 
     logging.getLogger("splink").setLevel(logging.ERROR)
