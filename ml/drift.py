@@ -10,6 +10,7 @@ import pandas as pd
 ALARM = 0.25  # PSI; the usual reading: below .1 stable, above .25 act
 BINS = 10
 LEVELS = 30
+LEAST_ROWS = 20  # that a category is kept by name for: a rarer one may be somebody's name
 SHARES = 1.25  # the label's share must move by a quarter, and by more than luck, to raise the alarm
 LUCK = 4.0  # standard errors
 LEAST = 50  # rows that a drift is told of
@@ -20,7 +21,7 @@ FLOOR = 1e-4
 def frozen(frame: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """Bins and shares of each column: {name: {edges | levels, shares, rows}}, plain enough for JSON.
 
-    Numbers: deciles of the values, and missing. Categories: the LEVELS most frequent, all others, and missing.
+    Numbers: deciles of the values, and missing. Categories: the LEVELS most frequent that LEAST_ROWS have, all others, and missing.
     """
     found = {}
     for name in frame.columns:
@@ -31,7 +32,8 @@ def frozen(frame: pd.DataFrame) -> dict[str, dict[str, Any]]:
             )
             bins: dict[str, Any] = {"edges": [float(edge) for edge in inner]}
         else:
-            bins = {"levels": [str(level) for level in values.value_counts().index[:LEVELS]]}
+            counts = values.value_counts()
+            bins = {"levels": [str(level) for level in counts.index[counts >= LEAST_ROWS][:LEVELS]]}
         found[name] = bins | {"shares": _shares(values, bins).tolist(), "rows": int(values.size)}
     return found
 
