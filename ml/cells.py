@@ -126,7 +126,7 @@ def days(cells: pd.Series, order: Order | None = None) -> pd.Series:
 
 
 def _iso(cell: str, order: Order) -> str | None:
-    """A cell's date as 2024-02-03, and what follows it; words such as 5 Jan 2024 as they are; None for anything else."""
+    """A cell's date as 2024-02-03, and what follows it; 5 Jan 2024 as it is; None for anything else."""
     if re.fullmatch(COMPACT, cell):
         return f"{cell[:4]}-{cell[4:6]}-{cell[6:8]}"
     if told := YEAR_FIRST.fullmatch(cell):

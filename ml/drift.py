@@ -21,7 +21,8 @@ FLOOR = 1e-4
 def frozen(frame: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """Bins and shares of each column: {name: {edges | levels, shares, rows}}, plain enough for JSON.
 
-    Numbers: deciles of the values, and missing. Categories: the LEVELS most frequent that LEAST_ROWS have, all others, and missing.
+    Numbers: deciles of the values, and missing. Categories: the LEVELS most frequent that LEAST_ROWS have, all others,
+    and missing.
     """
     found = {}
     for name in frame.columns:
@@ -51,16 +52,17 @@ def _shares(values: pd.Series, bins: dict[str, Any]) -> np.ndarray:
     return counts / max(values.size, 1)
 
 
-def psi(bins: dict[str, Any], values: pd.Series) -> float:
+def psi(bins: dict[str, Any], values: pd.Series, rows: int | None = None) -> float:
     """Population stability index: sum over bins of (now - then) ln(now / then), less what luck adds.
 
     Siddiqi (2006), "Credit Risk Scorecards", ch. 9. Of two samples of one population its mean is about
     (bins - 1) (1/rows + 1/rows then) (Yurdakul & Naranjo 2020); so much is taken off: small tables are silent.
+    rows: how many of the values are independent of each other; None: all.
     """
     then, now = np.maximum(bins["shares"], FLOOR), np.maximum(_shares(values, bins), FLOOR)
     raw = float(((now - then) * np.log(now / then)).sum())
     luck = (np.count_nonzero(np.asarray(bins["shares"]) + now > 2 * FLOOR) - 1) * (
-        1 / max(values.size, 1) + 1 / bins["rows"]
+        1 / max(rows or values.size, 1) + 1 / bins["rows"]
     )
     return float(max(0.0, raw - luck))
 

@@ -8,7 +8,19 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from ml.cells import MOSTLY, Decimal, Numbers, Order, blanked, days, decimal_of, is_date, mostly_numbers, numbers, order_of
+from ml.cells import (
+    MOSTLY,
+    Decimal,
+    Numbers,
+    Order,
+    blanked,
+    days,
+    decimal_of,
+    is_date,
+    mostly_numbers,
+    numbers,
+    order_of,
+)
 from ml.labels import LabelError
 
 Kind = Literal["number", "category", "text", "date"]
