@@ -91,7 +91,10 @@ def failure(step: str, error: Exception) -> str:
 
 def unexpected(error: Exception) -> str:
     """The message of anything else that went wrong: what is known of it, and in which of our lines."""
-    return told(error) or f"{_why(error)}; {TRACE}"
+    return told(error) or (
+        f"{_why(error)}: nobody foresaw it. If the input is what the README asks for, please file it: {TRACE}, "
+        "which may hold values of rows"
+    )
 
 
 def _why(error: Exception) -> str:

@@ -26,6 +26,7 @@ def card(report: dict) -> str:
     if found := judged.get("calibration"):
         lines += ["", f"Calibration: slope {found['slope']:.2f}, intercept {found['intercept']:.2f}; mean probability "
                   f"{found['mean_probability']:.3f}, observed {found['observed_share']:.3f}."]  # fmt: skip
+    lines += ["", *(f"**{warning}**" for warning in report["warnings"])] if report.get("warnings") else []
     if split := report.get("time_split"):
         found = split["calibration"]
         lines += ["", f"On the newest {split['test_rows']:,} rows: ROC-AUC {split['roc_auc']:.3f}, mean probability "

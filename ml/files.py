@@ -5,6 +5,7 @@ from __future__ import annotations
 import codecs
 import csv
 import gzip
+import re
 from pathlib import Path
 
 import numpy as np
@@ -27,6 +28,7 @@ BEFORE = {
     "yes",
     "true",
 }
+HEADER = {"column", "feature", "field", "name", "variable"}  # of the first column of an availability CSV
 AFTER = {"after", "during", "outcome", "label", "unavailable", "unknown", "never", "no", "false"}
 
 
@@ -49,13 +51,10 @@ def read_table(path: str | Path) -> pd.DataFrame:
     except TableError:
         raise
     except (OSError, EOFError, ValueError, csv.Error, pa.ArrowException, pd.errors.ParserError) as error:
-        kind = type(error).__name__  # the error's own words may hold cells
-        raise TableError(
-            f"{path}: cannot be read as CSV or Parquet ({kind}); is it whole, UTF-8, one header?"
-        ) from None
+        raise TableError(unreadable(path, error)) from None
     if not isinstance(found.index, pd.RangeIndex):  # a Parquet file may keep a column as the index
         found = found.reset_index(drop=found.index.name is None)
-    found.columns = [str(name).strip() for name in found.columns]
+    found.columns = [_one_line(str(name)) for name in found.columns]
     for name in [name for name in found.columns if nested(found[name])]:
         found[name] = found[name].map(str, na_action="ignore")
     if twice := sorted({name for name in found.columns if list(found.columns).count(name) > 1}):
@@ -63,6 +62,20 @@ def read_table(path: str | Path) -> pd.DataFrame:
     if found.empty:
         raise TableError(f"{path}: no rows below the header")
     return found
+
+
+def unreadable(path: Path, error: Exception) -> str:
+    """Why a file is no table; never in the error's own words, which may hold cells."""
+    if found := re.search(r"Expected (\d+) fields in line (\d+), saw (\d+)", str(error)):
+        columns, line, cells = found.groups()
+        return (f"{path}: line {line} has {cells} cells, but the header names {columns} columns; is a separator or a "
+                "quote in it that is not quoted?")  # fmt: skip
+    return (f"{path}: cannot be read as CSV or Parquet ({type(error).__name__}); is it whole, one header, every quote "
+            "closed?")  # fmt: skip
+
+
+def _one_line(name: str) -> str:
+    return re.sub(r"\s*[\r\n]\s*", " ", name.strip())
 
 
 def nested(cells: pd.Series | pd.DataFrame) -> bool:
@@ -87,7 +100,7 @@ def _csv(path: Path) -> pd.DataFrame:
     encoding = _encoding(path, opened)
     head, first, skipped = _beginning(path, opened, encoding)
     separator = max(SEPARATORS, key=lambda one: len(_cells(head, one)))
-    names, cells = [name.strip() for name in _cells(head, separator)], _cells(first, separator)
+    names, cells = [_one_line(name) for name in _cells(head, separator)], _cells(first, separator)
     if twice := sorted({name for name in names if name and names.count(name) > 1}):
         raise TableError(f"{path}: columns {', '.join(twice)} stand there twice; rename one")
     if any(cell.strip() for cell in cells[len(names) :]):
@@ -99,16 +112,26 @@ def _csv(path: Path) -> pd.DataFrame:
 
 
 def _cells(line: str, separator: str) -> list[str]:
-    return next(csv.reader([line], delimiter=separator), [])
+    return next(csv.reader(line.splitlines(keepends=True), delimiter=separator, skipinitialspace=True), [])
 
 
 def _beginning(path: Path, opened, encoding: str) -> tuple[str, str, int]:
     """(header, first row, lines before the header): blank lines and Excel's `sep=;` are no header."""
     with opened(path, "rb") as file:
-        lines = file.read(1 << 20).decode(encoding, errors="ignore").splitlines()
+        lines = file.read(1 << 20).decode(encoding, errors="ignore").splitlines(keepends=True)
     skipped = next((n for n, line in enumerate(lines) if line.strip() and not line.startswith("sep=")), 0)
-    rest = [line for line in lines[skipped:] if line.strip()]
-    return (rest[0] if rest else "", rest[1] if len(rest) > 1 else "", skipped)
+    head, rest = _record([line for line in lines[skipped:] if line.strip()])
+    return head, _record(rest)[0], skipped
+
+
+def _record(lines: list[str]) -> tuple[str, list[str]]:
+    """(first record, lines below it): a quoted cell may go over several lines."""
+    quotes = 0
+    for number, line in enumerate(lines, 1):
+        quotes += line.count('"')
+        if quotes % 2 == 0:
+            return "".join(lines[:number]), lines[number:]
+    return (lines[0], lines[1:]) if lines else ("", [])  # a quote that nothing closes is a character
 
 
 def _encoding(path: Path, opened) -> str:
@@ -147,9 +170,9 @@ def read_availability(path: str | Path, columns: list[str]) -> dict[str, bool]:
     """
     path = Path(path)
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8-sig")
         if path.suffix == ".csv":
-            said = dict(row[:2] for row in list(csv.reader(text.splitlines()))[1:] if row)
+            said = _pairs([row for row in csv.reader(text.splitlines()) if any(row)], columns)
         else:
             said = yaml.safe_load(text)
     except (OSError, ValueError, yaml.YAMLError) as error:
@@ -166,13 +189,27 @@ def read_availability(path: str | Path, columns: list[str]) -> dict[str, bool]:
     return {name: found.get(name, found.get("*")) for name in columns if name in found or "*" in found}
 
 
+def _pairs(rows: list[list[str]], columns: list[str]) -> dict[str, str]:
+    """Column -> word of a CSV with or without a header."""
+    pairs = [(row[0].strip(), row[1] if len(row) > 1 else "") for row in rows]
+    name, word = pairs[0] if pairs else ("", "")
+    strange, named = name not in {*columns, "*"}, name.lower() in HEADER
+    unsaid = _known_before(word) is None
+    return dict(pairs[1:] if (strange or named) and (unsaid or strange and named) else pairs)
+
+
+def _known_before(word: str) -> bool | None:
+    """What an availability says; None for another word."""
+    plain = word.strip().lower().replace(" ", "_")
+    words = {plain, plain.split("_")[0]}
+    if words & AFTER or "after" in plain.split("_"):
+        return False
+    return True if words & BEFORE else None
+
+
 def _before(path: Path, name: str, word) -> bool:
     if isinstance(word, dict):
         word = word.get("available", word.get("availability", word.get("when")))
-    plain = str(word).strip().lower().replace(" ", "_")
-    first = plain.split("_")[0]
-    if plain in BEFORE or first in BEFORE:
-        return True
-    if plain in AFTER or first in AFTER:
-        return False
+    if (found := _known_before(str(word))) is not None:
+        return found
     raise TableError(f"{path}, {name}: {word!r} is no availability; write before or after (the outcome)")

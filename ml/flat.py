@@ -12,6 +12,7 @@ from sklearn.linear_model import LogisticRegression
 
 from cdp_spark.config.models import Decision
 from ml import drift, gates
+from ml.baseline import compared, rule, warned
 from ml.cells import blanked
 from ml.decide import decided
 from ml.encode import pipeline
@@ -23,6 +24,7 @@ from ml.validate import FOLDS, across, chances, fit, in_time, out_of_fold, repea
 
 LEAST = 100  # positives and as many negatives to learn from
 SUSPECT = 0.97  # a whole model this good is looked at again
+WHOLE_GATE = "whole"  # what --allow says of the gate that judges the whole model
 NEARLY_EMPTY = 0.1  # of a row's cells are filled
 
 
@@ -70,12 +72,14 @@ def fitted(name: str, frame: pd.DataFrame, asked: Asked, estimator: Callable[[in
     Raises LabelError where the label holds no two classes, or too few rows of one.
     """
     told = labels(frame[asked.label], asked.label, asked.positive)
-    label = told.values
+    label, unknown = told.values, unlabelled(told.values, asked.label)
     frame, label = frame[label.notna()].reset_index(drop=True), label.dropna().reset_index(drop=True)
     enough(label, asked.least)
+    enough_people(label, people(frame[asked.id]) if asked.id else None)
     known = declared(frame, asked)
     typed_rows = typed(frame, known.kinds)
     report = _head(name, frame, label, asked, known, told, typed_rows)
+    report["notes"] += unknown
     flags = flagged(typed_rows, label, asked, known.kinds)
     report["leaks"] = [flag._asdict() for flag in flags]
     bad = [flag.column for flag in flags if flag.column]
@@ -96,7 +100,29 @@ def fitted(name: str, frame: pd.DataFrame, asked: Asked, estimator: Callable[[in
         report["leaks"] += [flag._asdict() for flag in late]
         return Fitted(name, asked, known, refused(report, late, None))
     person = people(frame[asked.id]) if asked.id else None
-    return whole(name, typed_rows[list(kept.kinds)], label, asked, kept, estimator, report, person)
+    made = whole(name, typed_rows[list(kept.kinds)], label, asked, kept, estimator, report, person)
+    good, leaning = report["cross_validation"]["roc_auc"], list(report["importance"])[:3]
+    if flags := [] if WHOLE_GATE in asked.allow else gates.whole_model(good, leaning):
+        report["leaks"] += [flag._asdict() for flag in flags]
+        return Fitted(name, asked, known, refused(report, flags, None))
+    report["warnings"] = warned(report)
+    report["beats_baseline"] = report["baseline"]["beaten"]
+    report["notes"][:0] = report["warnings"]
+    return made
+
+
+def fitted_or_refused(name: str, frame: pd.DataFrame, asked: Asked, estimator: Callable[[int], Any]) -> Fitted:
+    """As `fitted`; what a label or too few rows refuse is a refused report too, with the reason alone."""
+    try:
+        return fitted(name, frame, asked, estimator)
+    except LabelError as error:
+        return Fitted(name, asked, Schema({}, {}), refused({"model": name}, [], str(error)))
+
+
+def unlabelled(values: pd.Series, name: str) -> list[str]:
+    """A note on the rows that nothing can be learned from, as nobody knows their label."""
+    count = int(values.isna().sum())
+    return [f"{count} rows without a label ({name}) are left out"] if count else []
 
 
 def enough(label: pd.Series, least: int) -> None:
@@ -107,6 +133,15 @@ def enough(label: pd.Series, least: int) -> None:
             f"{positives} positives and {len(label) - positives} negatives: at least {max(least, FOLDS)} of each are "
             "needed for a model that can be judged (--least changes that)"
         )
+
+
+def enough_people(label: pd.Series, person: pd.Series | None) -> None:
+    """Raises LabelError where the rows of a class are of fewer people than folds."""
+    if person is None:
+        return
+    for value, kind in ((1, "positives"), (0, "negatives")):
+        if (fewest := person[label == value].nunique()) < FOLDS:
+            raise LabelError(f"all {kind} are rows of {fewest} different people; {FOLDS} folds need at least as many")
 
 
 def declared(frame: pd.DataFrame, asked: Asked) -> Schema:
@@ -163,19 +198,13 @@ def _head(name: str, frame, label, asked: Asked, known: Schema, told: Told, rows
     }
 
 
-def rule(rows: pd.DataFrame, label: pd.Series, names: list[str]) -> dict:
-    """The column that alone ranks best: what a model has to beat."""
-    best = {name: gates.knows(rows[name], label) for name in names}
-    column = max(best, key=lambda name: best[name])
-    return {"column": column, "roc_auc": best[column]}
-
-
 def judged(report: dict, frame, rows, label, asked: Asked, kept: Schema, estimator, rounds: int) -> None:
     """Adds cross_validation, and time_split and groups where columns for them are named."""
     model, truth = pipeline(rows, kept.kinds, estimator(asked.seed), asked.seed), label.to_numpy(dtype=int)
     person = people(frame[asked.id]) if asked.id else None
     found = out_of_fold(model, rows, label, asked.seed, rounds, person)
     report["cross_validation"] = across(found, truth, rounds, asked.seed)
+    report["baseline"] |= compared(rows, truth, found.chance, report["baseline"]["column"], asked.seed)
     if asked.decision:
         report["decision"] = decided(asked.decision, truth, found.chance)
     if report["cross_validation"]["roc_auc"] > SUSPECT:

@@ -8,13 +8,14 @@ from typing import Any
 
 import click
 
-from ml.show import finish, show
+from ml.show import as_report, finish, show
 
 EPILOG = "Exit codes: 0 done, 2 wrong use or file, 3 refused (the reasons are printed)."
 
 
+SHARES = "planned shares of the arms, such as control=0.1,mail=0.9 (default: equal ones)"
 POSITIVE = click.FloatRange(0, min_open=True)
-TIME_GATE = "time"  # what --allow says of the gate that no column belongs to
+GATES = ("time", "whole")  # what --allow says of the gates that no column belongs to
 
 
 def plain_name(ctx, param, name: str) -> str:
@@ -36,11 +37,12 @@ def decision(capacity: float | None, cost: float | None, gain: float | None) -> 
         raise click.UsageError("give --capacity, or --cost and a larger --gain") from None
 
 
-def apart(treatment: str | None, control: str | None, others: list[str | None], given: dict[str, Any]) -> None:
+def apart(treatment: str | None, alone: dict[str, Any], others: list[str | None], given: dict[str, Any]) -> None:
     """Raises click.UsageError for options that say nothing beside --treatment, or nothing without it."""
     if not treatment:
-        if control:
-            raise click.UsageError("--control names an arm of --treatment; give both")
+        for name, value in alone.items():
+            if value:
+                raise click.UsageError(f"{name} is of the arms of --treatment; give both")
         return
     if treatment in others:
         raise click.UsageError(f"{treatment} is the treatment; it cannot be the id or the time as well")
@@ -78,10 +80,13 @@ def with_table(command: Callable) -> Callable:
     help="column of a randomised treatment: judges who is moved by it, in the best --capacity (.3), and keeps no model",
 )
 @click.option("--control", help="the treatment's value of who got none (default: no ..., control, 0, false)")
+@click.option("--shares", help=SHARES)
 @click.option("--exclude", multiple=True, help="column to leave out; may be repeated")
 @click.option("--sensitive", multiple=True, help="column to leave out and to report by; may be repeated")
 @click.option(
-    "--allow", multiple=True, help="column that no leak gate may refuse ('time': the time gate); may be repeated"
+    "--allow",
+    multiple=True,
+    help="column that no leak gate may refuse ('time': the time gate, 'whole': that of the whole model); repeatable",
 )
 @click.option(
     "--capacity",
@@ -96,39 +101,46 @@ def with_table(command: Callable) -> Callable:
 )
 @click.option("--repeats", type=click.IntRange(1, 100), help="of the 5 folds (default: 10, fewer on large tables)")
 @click.option("--seed", type=click.IntRange(0, 2**31), default=42, show_default=True)
+@as_report
 def fit(
-    name, table, as_json, models, label, person, treatment, control, availability, capacity, cost, gain, **rest
+    name, table, as_json, models, label, person, treatment, control, shares, availability, capacity, cost, gain, **rest
 ) -> None:
     """Fit NAME on a flat table with gates, folds and reports; kept unless refused.
 
     NAME is a shipped model (churn, propensity): its estimator; or any name of your own: boosted trees, as stderr says.
     """
     from ml.files import needs, read_availability, read_table
-    from ml.flat import Asked, fitted
-    from ml.learn import SHIPPED, estimator, told
-    from ml.store import save
+    from ml.flat import Asked, fitted_or_refused
+    from ml.learn import estimator, told, unknown
+    from ml.split import planned
+    from ml.store import outdated, save
 
-    if name not in SHIPPED:
-        click.echo(f"{name}: no shipped model ({', '.join(SHIPPED)}), so {told(name)} are fitted", err=True)
+    if said := unknown(name, bool(treatment)):
+        click.echo(said, err=True)
     frame = read_table(table)
     roles = [person, rest["time"], treatment, *rest["exclude"], *rest["sensitive"], *rest["allow"]]
-    needs(frame, [label, *(one for one in roles if one != TIME_GATE)], table)
+    needs(frame, [label, *(one for one in roles if one not in GATES)], table)
     if label in roles:
         raise click.UsageError(f"{label} is the label; it cannot be another column as well")
-    more = rest["repeats"] if (rest["repeats"] or 1) > 1 else None
-    apart(treatment, control, [person, rest["time"]], {"--cost": cost, "--gain": gain, "--repeats": more})
+    useless = {"--cost": cost, "--gain": gain, "--repeats": (rest["repeats"] or 1) > 1}
+    apart(treatment, {"--control": control, "--shares": shares}, [person, rest["time"]], useless)
     known = read_availability(availability, list(frame.columns)) if availability else None
     asked = Asked(label=label, id=person, availability=known, decision=decision(capacity, cost, gain), **rest)
     if treatment:
         from ml.uplift import reported
 
-        report = reported(name, frame, asked, treatment, control, estimator(name))
+        plan = planned(shares) if shares else None
+        report = reported(name, frame, asked, treatment, control, estimator(name), plan)
         finish(report | {"estimator": told(name)}, as_json)
         return
-    kept = fitted(name, frame, asked, estimator(name))
+    kept = fitted_or_refused(name, frame, asked, estimator(name))
     kept.report["estimator"] = told(name)
     if kept.model is not None:
         kept.report["saved"] = str(save(kept, models))
+    elif left := outdated(name, models, kept.report["reasons"]):
+        kept.report["earlier"] = left
+    for warning in kept.report.get("warnings", []):
+        click.echo(f"{name}: {warning}", err=True)
     finish(kept.report, as_json)
 
 
@@ -136,15 +148,19 @@ def fit(
 @click.argument("name", callback=plain_name)
 @with_table
 @click.option("--scores", help="CSV file to write: the id column (where the fit named one) and the score of each row")
+@as_report
 def evaluate(name, table, as_json, models, scores) -> None:
     """Score a held-out table with the fitted model NAME; judge it where the label is there."""
     from ml.evaluate import evaluated, scored
     from ml.files import read_table, write_table
-    from ml.store import load
+    from ml.store import load, stale
 
     kept = load(name, models)
     frame = read_table(table)
     report = evaluated(kept, frame)
+    if old := stale(name, models):
+        report["notes"].insert(0, old)
+        click.echo(old, err=True)
     if scores:
         named = [kept.asked.id] if kept.asked.id in frame.columns else []
         write_table(frame[named].assign(score=scored(kept, frame)), scores, index=None if named else "row")
@@ -166,13 +182,12 @@ def evaluate(name, table, as_json, models, scores) -> None:
 )
 @click.option(
     "--horizon",
-    type=click.IntRange(1),
-    default=273,
-    show_default=True,
-    help="days ahead where the file has no later rows",
+    type=click.IntRange(1, 36_500),
+    help="days to forecast, and to judge where later rows are there (default: all later rows; without any, 273)",
 )
 @click.option("--out", help="CSV file to write: customer, p_alive, expected purchases, value and CLV over the horizon")
 @click.option("--json", "as_json", is_flag=True, help="the whole report, for programs")
+@as_report
 def clv(transactions, until, customer, day, amount, unit_days, horizon, out, as_json) -> None:
     """Customer lifetime value: BG/NBD and Gamma-Gamma, judged on the rows after --until."""
     from ml.files import read_table, write_table
@@ -192,13 +207,16 @@ def clv(transactions, until, customer, day, amount, unit_days, horizon, out, as_
     "--outcome", "outcomes", required=True, multiple=True, help="0/1, Yes/No or number column; may be repeated"
 )
 @click.option("--control", help="the arm that got nothing (default: no ..., control, 0; else the first by name)")
+@click.option("--shares", help=SHARES)
 @click.option("--json", "as_json", is_flag=True, help="the whole report, for programs")
-def lift(table, arm, outcomes, control, as_json) -> None:
+@as_report
+def lift(table, arm, outcomes, control, shares, as_json) -> None:
     """Effect of each arm of an experiment, with intervals, and whether the split can be trusted."""
     from ml.files import needs, read_table
     from ml.labels import outcome
+    from ml.split import planned
     from ml.uplift import lift as measured
 
     frame = read_table(table)
     needs(frame, [arm, *outcomes], table)
-    show(measured(frame, arm, list(outcomes), control, outcome), as_json)
+    show(measured(frame, arm, list(outcomes), control, outcome, planned(shares) if shares else None), as_json)

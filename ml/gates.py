@@ -13,6 +13,7 @@ BINS = 20  # quantiles of a number, so that a leak need not be monotone
 CHANCE = 1e-6  # of a pure group by luck, over all groups looked at
 PURE_ROWS = 20  # a pure group must be this large
 COVERED = {True: 0.02, False: 0.10}  # share of its class that a pure group must hold: of the rarer class, of the other
+WHOLE = 0.98  # a whole model this good has seen the answer in several columns, or needs no model
 GAP = 0.15  # random minus time split ROC-AUC; drift alone costs less
 
 
@@ -65,11 +66,16 @@ def knows(values: pd.Series, label: pd.Series | np.ndarray) -> float:
     score is the smoothed rate of the *other* folds, so that a column of unique values knows nothing.
     """
     truth = np.asarray(label, dtype=float)
-    grouped = auc(truth, _rates(_groups(values), truth))
+    return auc(truth, ranking(values, truth))
+
+
+def ranking(values: pd.Series, truth: np.ndarray) -> np.ndarray:
+    """The score of each row by one column alone that `knows` judges."""
+    grouped = _rates(_groups(values), truth)
     if not pd.api.types.is_numeric_dtype(values):
         return grouped
-    straight = auc(truth, filled(values))
-    return max(straight, 1 - straight, grouped)
+    straight = filled(values)
+    return max((straight, -straight, grouped), key=lambda score: auc(truth, score))
 
 
 def filled(values: pd.Series) -> np.ndarray:
@@ -143,6 +149,16 @@ def _pure_in(groups: np.ndarray, truth: np.ndarray, name: str, number: bool) -> 
             kind = "positives" if hits[one] else "negatives"
             return Flag("one_class_category", name, f"{name}: {which} ({rows[one]} rows) only {kind} have")
     return None
+
+
+def whole_model(known: float, leaning: list[str]) -> list[Flag]:
+    """Several columns that together know the answer: no single one is flagged, the model is far too good."""
+    if known < WHOLE:
+        return []
+    why = (f"the whole model has a ROC-AUC of {known:.3f}, {WHOLE:.2f} or more, which honest tables seldom have; it "
+           f"leans on {', '.join(leaning)}: leave out (--exclude) what is known only after the outcome, or vouch for "
+           "all of it with --allow whole")  # fmt: skip
+    return [Flag("whole_model", None, why, known)]
 
 
 def too_good(random_auc: float, time_auc: float, shifted: bool = False) -> list[Flag]:

@@ -111,8 +111,13 @@ def outcome(cells: pd.Series, name: str) -> pd.Series:
     if len(words) and set(words) <= POSITIVE | NEGATIVE - {"-1"}:
         return as_numbers(blanked(cells).str.lower(), POSITIVE)
     found = numbers(cells)
-    if found.strange or found.infinite or found.values.isna().all():
-        raise LabelError(f"outcome {name}: {found.strange} cells are no numbers and {found.infinite} are infinite")
+    if found.strange or found.infinite:
+        odd = [f"{found.strange} cells are no numbers"] if found.strange else []
+        odd += [f"{found.infinite} cells are infinite"] if found.infinite else []
+        raise LabelError(f"outcome {name}: {' and '.join(odd)}; an outcome is 0/1, Yes/No or a number. Mend these "
+                         "cells, or empty them: rows without a value are left out and counted")  # fmt: skip
+    if found.values.isna().all():
+        raise LabelError(f"outcome {name}: no row has a value")
     return found.values
 
 

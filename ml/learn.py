@@ -19,3 +19,10 @@ def estimator(name: str) -> Callable[[int], Any]:
 def told(name: str) -> str:
     """Which estimator the name means, in words: for the report."""
     return f"{name}: the shipped model's" if name in SHIPPED else OTHER
+
+
+def unknown(name: str, treatment: bool) -> str | None:
+    """What to say of a name that brings no estimator of its own; None of one that does, and of uplift's learners."""
+    if name in SHIPPED or treatment and name == "uplift":
+        return None
+    return f"{name}: no shipped model ({', '.join(SHIPPED)}), so {OTHER} are fitted"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+from collections.abc import Callable
+from functools import wraps
 from typing import Any
 
 import click
@@ -13,6 +15,34 @@ class Refused(Exception):
     """A gate refused the table. Exit code 3."""
 
     exit_code = 3
+
+
+def as_report(command: Callable) -> Callable:
+    """The command, whose every end with exit code 3 is a report too where --json asks for one.
+
+    status: refused, with the reasons; failed where the error is none that we know.
+    """
+
+    @wraps(command)
+    def telling(*, as_json: bool, **given: Any) -> None:
+        try:
+            command(as_json=as_json, **given)
+        except (Refused, click.ClickException, click.Abort):  # shown already, or wrong use
+            raise
+        except Exception as error:
+            if as_json and getattr(error, "exit_code", 3) == 3:
+                show(ended(given.get("name", command.__name__), error), as_json)
+            raise
+
+    return telling
+
+
+def ended(model: str, error: Exception) -> dict:
+    """The report of what ended in an error, in the words that stderr has."""
+    from cdp_spark.cli import answer
+
+    status = "refused" if hasattr(error, "exit_code") else "failed"
+    return {"model": model, "status": status, "reasons": [answer(error)[0]]}
 
 
 def finish(report: dict, as_json: bool) -> None:
@@ -28,9 +58,11 @@ def finish(report: dict, as_json: bool) -> None:
 def refusal(report: dict) -> str:
     """Why a model was refused, and what can be done, in words."""
     lines = [f"{report['model']}: refused, nothing was kept", *(f"  {reason}" for reason in report["reasons"])]
+    lines += [f"  {report['earlier']}"] if "earlier" in report else []
     if without := report.get("without_flagged"):
         lines.append(f"  without these columns: ROC-AUC {without['roc_auc']:.3f}, PR-AUC {without['pr_auc']:.3f}")
-    lines.append("  --drop-leaks goes on without flagged columns; --allow COLUMN vouches for one")
+    if any(leak["column"] for leak in report.get("leaks", [])):
+        lines.append("  --drop-leaks goes on without flagged columns; --allow COLUMN vouches for one")
     return "\n".join(lines)
 
 

@@ -14,6 +14,7 @@ from ml.flat import Fitted
 from ml.show import plain
 
 FILE, REPORT, MANIFEST = "model.pkl", "report.json", "manifest.json"
+STALE = "stale.json"  # beside a model that a later, refused fit was to follow
 
 
 class StoreError(Exception):
@@ -32,12 +33,34 @@ def save(kept: Fitted, root: str | Path) -> Path:
         raise StoreError(
             f"{folder}: cannot be written ({type(error).__name__}); name another folder with --models"
         ) from None
+    (folder / STALE).unlink(missing_ok=True)
     (folder / REPORT).write_text(json.dumps(plain(kept.report), indent=1))
     (folder / "card.md").write_text(card(kept.report))
     for name, picture in plots(kept.report).items():
         (folder / f"{name}.png").write_bytes(picture)
     (folder / MANIFEST).write_text(json.dumps({"model": kept.name, "sha256": hashlib.sha256(payload).hexdigest()}))
     return folder
+
+
+def outdated(name: str, root: str | Path, reasons: list[str]) -> str | None:
+    """Mark the model `name` of an earlier fit as stale, as a later one was refused; in words, None without one."""
+    folder = Path(root) / name
+    if not (folder / MANIFEST).exists():
+        return None
+    try:
+        (folder / STALE).write_text(json.dumps({"model": name, "reasons": reasons}, indent=1))
+    except OSError as error:
+        raise StoreError(f"{folder}: cannot be written ({type(error).__name__})") from None
+    return f"an earlier model {name} stays in {folder}, marked as stale: evaluate goes on with it, and says so"
+
+
+def stale(name: str, root: str | Path) -> str | None:
+    """A note where the model `name` was to be followed by one that was refused; None otherwise."""
+    if not (Path(root) / name / STALE).exists():
+        return None
+    return (
+        f"STALE: the model {name} is of an earlier fit; a later one was refused ({Path(root) / name / STALE} says why)"
+    )
 
 
 def load(name: str, root: str | Path) -> Fitted:

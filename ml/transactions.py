@@ -25,6 +25,10 @@ from ml.files import TableError, needs
 CUSTOMER = ("customer_id", "customerid", "customer", "cust_id", "household_id", "user_id", "userid", "client_id", "id")
 DAY = ("date", "day", "order_date", "invoicedate", "invoice_date", "transaction_timestamp", "transaction_date",
        "event_time", "timestamp", "order_purchase_timestamp", "purchase_date", "datetime", "time")  # fmt: skip
+ZONE = r"([T ]\d\d:\d\d(?::\d\d(?:\.\d+)?)?) ?(?:Z|UTC|GMT|[+-]\d\d(?::?\d\d)?)$"  # behind a time of day
+FORMATS = "2025-09-30, 2025-09-30T18:05:00, 30/09/2025, 30.09.2025, 20250930 or 30 Sep 2025"
+AHEAD = 273  # days, where neither --horizon nor a later row says how far
+GAP, FEW = 365, 0.001  # a gap of so many days, and of more than all days before it, that few rows stand behind
 AMOUNT = ("amount", "dollar_value", "value", "sales_value", "sales", "spend", "revenue", "total", "price", "monetary")
 
 
@@ -45,12 +49,13 @@ def column(
 def orders(frame: pd.DataFrame, customer: str | None, day: str | None, amount: str | None, until: str) -> pd.DataFrame:
     """customer (text), day (midnight), value of each row that has the first two; value 0 without an amount column.
 
-    Rows with a negative value (refunds) are no purchases and are left out. attrs["notes"] tells what was.
+    Rows with a negative value (refunds) are no purchases and are left out. attrs["notes"] tells what was. Raises
+    TableError where no row is left, with what is wrong.
     """
     moment(until)
     who, when = column(frame, customer, CUSTOMER, "customer"), column(frame, day, DAY, "date")
     worth = column(frame, amount, AMOUNT, "amount", needed=False)
-    stamps = pd.Timestamp(0) + pd.to_timedelta(np.floor(days(frame[when])), unit="D")
+    stamps = pd.Timestamp(0) + pd.to_timedelta(np.floor(days(local(frame[when]))), unit="D")
     read = numbers(frame[worth]) if worth else None
     value = read.values if read else pd.Series(0.0, frame.index)
     if read and value.isna().all():
@@ -64,27 +69,73 @@ def orders(frame: pd.DataFrame, customer: str | None, day: str | None, amount: s
         notes += [f"{count} rows {why} are left out"] if count else []
     notes += [f"{unread} rows without a finite amount count as purchases of value 0"] if unread else []
     if kept.empty:
-        raise TableError(f"no row has a customer in {who} and a date in {when}")
+        raise TableError(nothing(found, who, when, worth))
     kept.attrs["notes"] = notes
     return kept
 
 
+def local(stamps: pd.Series) -> pd.Series:
+    """Times without their zone: the day of a purchase is the day on the clock that it was written down by."""
+    if isinstance(stamps.dtype, pd.DatetimeTZDtype):
+        return stamps.dt.tz_localize(None)
+    if pd.api.types.is_numeric_dtype(stamps) or pd.api.types.is_datetime64_dtype(stamps):
+        return stamps
+    text = stamps.astype("string").str.strip()
+    return text.str.replace(ZONE, r"\1", regex=True)
+
+
+def nothing(found: pd.DataFrame, who: str, when: str, worth: str | None) -> str:
+    """Why no row of `found` is a purchase."""
+    if found["day"].isna().all():
+        return (f"{when}: no cell is a date such as {FORMATS}; seconds since 1970 and other words have to become dates "
+                "first, or name another column with --date")  # fmt: skip
+    if found["customer"].isna().all():
+        return f"{who}: no cell names a customer; name another column with --customer"
+    whole = found.dropna(subset=["customer", "day"])
+    if whole.empty:
+        return f"no row has both a customer in {who} and a date in {when}"
+    return f"{worth}: all {len(whole)} amounts are below 0, which stands for refunds; turn their sign for purchases"
+
+
 def moment(text: str) -> pd.Timestamp:
+    """The day that is meant, by its own clock where a zone stands there. Raises TableError where it is no date."""
     try:
-        return pd.Timestamp(pd.to_datetime(text, format="ISO8601")).normalize()
-    except ValueError:
-        raise TableError(f"--until {text!r} is not a date such as 1997-09-30") from None
+        found = pd.Timestamp(pd.to_datetime(text, format="ISO8601"))
+    except (ValueError, TypeError, OverflowError):
+        found = pd.NaT
+    if found is pd.NaT:
+        raise TableError(f"--until {text!r} is not a date such as 1997-09-30")
+    return found.tz_localize(None).normalize()
 
 
-def reported(found: pd.DataFrame, until: str, unit_days: float, horizon: int) -> tuple[dict, tuple]:
-    """(report, (BG/NBD, Gamma-Gamma or None)). The holdout is what lies after `until`; without it, `horizon` days."""
-    cut, end = moment(until), found["day"].max()
+def last_day(seen: pd.Series) -> tuple[pd.Timestamp, int]:
+    """(the last day of the file, rows behind it): a few rows far in the future are slips, and no end of a holdout."""
+    known = seen.drop_duplicates().sort_values().reset_index(drop=True)
+    gap, span = known.diff().dt.days, (known - known.iloc[0]).dt.days
+    for at in gap.index[(gap > GAP) & (gap > span.shift())]:
+        behind = int((seen >= known[at]).sum())
+        if behind <= max(1, FEW * len(seen)) and at > 1:
+            return known[at - 1], behind
+    return known.iloc[-1], 0
+
+
+def reported(found: pd.DataFrame, until: str, unit_days: float, horizon: int | None = None) -> tuple[dict, tuple]:
+    """(report, (BG/NBD, Gamma-Gamma or None)). The holdout is what lies after `until`, up to `horizon` days.
+
+    horizon: days that are forecast; None: as far as the file goes, AHEAD where it ends with `until`.
+    """
+    cut, (end, slips) = moment(until), last_day(found["day"])
     base = customers(found, cut, unit_days)
     if base.empty:
         raise ClvError(f"no purchase until {until}; the first is of {found['day'].min():%Y-%m-%d}")
     model, notes = bg_nbd(base), list(found.attrs.get("notes", []))
+    notes += [f"{slips} rows over a year after all others are in no holdout; is their date right?"] if slips else []
     later = end > cut
-    ahead = (end - cut).days if later else horizon
+    known = (end - cut).days if later else 0
+    ahead = horizon or known or AHEAD
+    if 0 < known < ahead:
+        notes.append(f"the holdout ends with the file, after {known} of {ahead} days")
+    end = min(end, cut + pd.Timedelta(days=ahead))
     report = {
         "model": "clv",
         "until": until,
@@ -100,7 +151,7 @@ def reported(found: pd.DataFrame, until: str, unit_days: float, horizon: int) ->
         report["holdout"] = holdout(model, base, found, cut, end, unit_days)
     spend, told = _spend(model, base, ahead / unit_days)
     if later and spend:
-        report["holdout"]["spend"] = _money(model, spend, base, found, cut, ahead / unit_days)
+        report["holdout"]["spend"] = _money(model, spend, base, found, cut, end, unit_days)
     report["gamma_gamma"] = spend._asdict() if spend else None
     notes += alike(model) + (alike(spend) if spend else [])
     return report | {"notes": notes + told}, (model, spend)
@@ -119,9 +170,12 @@ def _spend(model: BgNbd, base: pd.DataFrame, t: float) -> tuple[GammaGamma | Non
     return found, [f"purchases and their value correlate {together:.2f}; Gamma-Gamma supposes about 0"]
 
 
-def _money(model: BgNbd, spend: GammaGamma, base: pd.DataFrame, found: pd.DataFrame, cut, t: float) -> dict:
-    paid = found[found["day"] > cut].groupby("customer")["value"].sum().reindex(base.index, fill_value=0.0)
-    worth = expected_purchases(model, base, t) * expected_value(spend, base)
+def _money(
+    model: BgNbd, spend: GammaGamma, base: pd.DataFrame, found: pd.DataFrame, cut, end, unit_days: float
+) -> dict:
+    later = found[(found["day"] > cut) & (found["day"] <= end)]
+    paid = later.groupby("customer")["value"].sum().reindex(base.index, fill_value=0.0)
+    worth = expected_purchases(model, base, (end - cut).days / unit_days) * expected_value(spend, base)
     return {"total": float(worth.sum()), "actual_total": float(paid.sum()), "mae": float(np.abs(worth - paid).mean())}
 
 

@@ -8,13 +8,14 @@ import numpy as np
 import pandas as pd
 from sklearn.base import BaseEstimator, clone
 
-from cdp_spark.audiences.lift import effects, sample_ratio
+from cdp_spark.audiences.lift import effects
+from ml import split
 from ml.cells import blanked
 from ml.encode import pipeline
-from ml.flat import Asked, declared, enough, flagged, people, refused, when
+from ml.flat import Asked, declared, enough, enough_people, flagged, people, refused, unlabelled, when
 from ml.labels import LabelError, labels
 from ml.table import typed
-from ml.validate import FOLDS, chances, fit, folds, newest
+from ml.validate import chances, fit, folds, newest
 
 NONE = ("no ", "no_", "no-", "control", "holdout", "none", "untreated", "placebo", "baseline")
 NOT_TREATED = {"no", "0", "0.0", "false", "f", "n"}
@@ -41,45 +42,69 @@ def control_arm(arms: pd.Series, wanted: str | None = None) -> tuple[str, str]:
     return known[0], f"{known[0]!r} is taken as the control, the first by name; --control names another"
 
 
-def lift(frame: pd.DataFrame, arm: str, outcomes: list[str], control: str | None, values: Callable) -> dict:
-    """Sample ratio and, by outcome, each arm's effect beside the control. values: (cells, name) -> numbers."""
+def lift(
+    frame: pd.DataFrame, arm: str, outcomes: list[str], control: str | None, values: Callable,
+    shares: dict[str, float] | None = None,
+) -> dict:  # fmt: skip
+    """Sample ratio and, by outcome, each arm's effect beside the control. values: (cells, name) -> numbers.
+
+    shares: of the arms as planned, None: equal ones. sample_ratio's verdict is the worst of the arms' sizes and of
+    who lacks an outcome. Raises LabelError where an arm has fewer than two rows with the outcome.
+    """
     arms = blanked(frame[arm])
     known = arms.notna()
     arms = arms[known].astype(str)
     base, told = control_arm(arms, control)
     counts = {name: int(count) for name, count in arms.value_counts().sort_index().items()}
     notes = [told] + ([f"{int((~known).sum())} rows without an arm are left out"] if not known.all() else [])
-    found: dict[str, dict] = {}
+    found, gone = {}, {}
+    ratio, doubts = split.ratio(counts, shares)
     for name in outcomes:
         numbers = values(frame.loc[known, name], name)
         there = numbers.notna()
+        some_in_each(arms[there], list(counts), name)
         notes += [f"{name}: {int((~there).sum())} rows without a value are left out"] if not there.all() else []
+        gone[name], more = split.missing(arms, there, name)
+        doubts += more
         measured = effects(arms[there], numbers[there].to_numpy(dtype=float), base)
         found[name] = {one: effect._asdict() for one, effect in measured.items()}
-    ratio = sample_ratio(counts)._asdict()
-    if ratio["verdict"] != "fair":
-        notes.insert(
-            0, f"the arms are not as big as equal shares would be (p = {ratio['p']:.2g}): mistrust the effects"
-        )
-    return {"arms": counts, "control": base, "sample_ratio": ratio, "effects": found, "notes": notes}
+    ratio["verdict"] = split.worst([ratio["verdict"], *(one["verdict"] for one in gone.values())])
+    notes = doubts + notes + split.many(len(outcomes) * (len(counts) - 1))
+    return {"arms": counts, "control": base, "sample_ratio": ratio, "missing": gone, "effects": found, "notes": notes}
+
+
+def some_in_each(arms: pd.Series, wanted: list[str], outcome: str) -> None:
+    """Raises LabelError for an arm of `wanted` with fewer than two rows, which no interval can be told from."""
+    for arm, rows in arms.value_counts().reindex(wanted, fill_value=0).items():
+        if rows < 2:
+            few = f"outcome {outcome}: arm {arm!r} has {rows or 'no'} row(s) with a value"
+            raise LabelError(f"{few}; an interval needs two in each arm")
 
 
 def reported(
-    name: str, frame: pd.DataFrame, asked: Asked, treatment: str, control: str | None, estimator: Callable
-) -> dict:
+    name: str, frame: pd.DataFrame, asked: Asked, treatment: str, control: str | None, estimator: Callable,
+    shares: dict[str, float] | None = None,
+) -> dict:  # fmt: skip
     """Effect of each arm and, from people outside the fold, whom each learner would treat first.
 
     s_learner: one model with the treatment among its columns; t_learner: one model an arm; response: who is likely
-    anyhow, the baseline. Raises LabelError as `labels`, `control_arm` and `enough_in_each` do.
+    anyhow, the baseline. shares: of the arms as planned. Raises LabelError as `labels`, `control_arm` and
+    `enough_in_each` do.
     """
     told = labels(frame[asked.label], asked.label, asked.positive)
     arms = blanked(frame[treatment])
+    notes = unlabelled(told.values, asked.label)
+    notes += [f"{int(arms.isna().sum())} rows without an arm are left out"] if arms.isna().any() else []
+    labelled, whose = told.values[arms.notna()].notna(), arms.dropna().astype(str)
     there = told.values.notna() & arms.notna()
     frame, label, arms = (part[there].reset_index(drop=True) for part in (frame, told.values, arms))
     arms = arms.astype(str)
     base, how = control_arm(arms, control)
     person = people(frame[asked.id]) if asked.id else None
     enough_in_each(label, arms, person, asked.least)
+    sizes, doubts = split.ratio({arm: int(count) for arm, count in whose.value_counts().sort_index().items()}, shares)
+    gone, more = split.missing(whose, labelled, asked.label)
+    sizes["verdict"] = split.worst([sizes["verdict"], gone["verdict"]])
     known = declared(frame.drop(columns=treatment), asked)
     rows = typed(frame, known.kinds)
     flags = flagged(rows, label, asked, known.kinds)
@@ -90,7 +115,9 @@ def reported(
         "status": "judged",
         "rows": len(frame),
         "control": base,
-        "notes": [told.note(asked.label), how],
+        "sample_ratio": sizes,
+        "missing": {asked.label: gone},
+        "notes": doubts + more + [told.note(asked.label), how, *notes, *split.many(arms.nunique() - 1)],
         "features": known.kinds if blocked else kept.kinds,
         "left_out": known.left_out if blocked else kept.left_out,
         "leaks": [flag._asdict() for flag in flags],
@@ -107,14 +134,9 @@ def enough_in_each(label: pd.Series, arms: pd.Series, person: pd.Series | None, 
         mine = label[arms == arm]
         try:
             enough(mine, least)
+            enough_people(mine, None if person is None else person[mine.index])
         except LabelError as error:
             raise LabelError(f"arm {arm!r}: {error}") from None
-        if person is None:
-            continue
-        fewest = min(person[mine.index[mine == value]].nunique() for value in (0, 1))
-        if fewest < FOLDS:
-            raise LabelError(f"arm {arm!r}: only {fewest} different people have one of the outcomes; {FOLDS} folds "
-                             "need at least as many")  # fmt: skip
 
 
 def later(label: pd.Series, arms: pd.Series, moment: pd.Series | None, base: str) -> dict:
@@ -129,10 +151,9 @@ def later(label: pd.Series, arms: pd.Series, moment: pd.Series | None, base: str
 
 
 def told_of(rows, kinds: dict, label, arms, person, base: str, asked: Asked, estimator: Callable) -> dict:
-    """sample_ratio, effects and uplift of `reported`, by arm."""
+    """effects and uplift of `reported`, by arm."""
     truth, arms = label.to_numpy(dtype=int), arms.to_numpy()
     top = (asked.decision and asked.decision.capacity) or TOP
-    ratio = sample_ratio({arm: int((arms == arm).sum()) for arm in sorted(set(arms))})
     uplift = {}
     for arm in sorted(set(arms) - {base}):
         part = np.isin(arms, [arm, base])
@@ -140,7 +161,7 @@ def told_of(rows, kinds: dict, label, arms, person, base: str, asked: Asked, est
         treated = arms[part] == arm
         uplift[arm] = learned(rows[part], kinds, truth[part], treated, estimator, asked.seed, one, top)
     whole = {arm: effect._asdict() for arm, effect in effects(arms, truth, base).items()}
-    return {"sample_ratio": ratio._asdict(), "effects": whole, "uplift": uplift}
+    return {"effects": whole, "uplift": uplift}
 
 
 def learned(

@@ -16,6 +16,7 @@ from sklearn.utils.validation import has_fit_parameter
 from threadpoolctl import threadpool_limits
 
 from ml import drift
+from ml.labels import LabelError
 from ml.measures import NAMES, calibration, deciles, intervals, measured
 
 FOLDS = 5
@@ -39,10 +40,11 @@ def repeats(rows: int, columns: int = 1) -> int:
 def out_of_fold(
     model: Any, frame: pd.DataFrame, label: pd.Series, seed: int, rounds: int, person: pd.Series | None = None
 ) -> OutOfFold:
-    """Repeated stratified k-fold. person: rows of one person stay in one fold."""
+    """Repeated stratified k-fold. person: rows of one person stay in one fold. Raises LabelError as `folds` does."""
     truth, lines, first = label.to_numpy(dtype=int), [], np.full(len(label), np.nan)
     for number in range(rounds):
         for learned, held in folds(truth, seed + number, person):
+            every_class(truth, held)
             whose = None if person is None else person.iloc[learned]
             fitted = fit(clone(model), frame.iloc[learned], truth[learned], whose)
             chance = chances(fitted, frame.iloc[held])
@@ -53,9 +55,21 @@ def out_of_fold(
 
 
 def folds(strata: np.ndarray, seed: int, person: pd.Series | None = None) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """(learned, held) row numbers of each fold, with even shares of `strata`; rows of one person stay together."""
+    """(learned, held) row numbers of each fold, with even shares of `strata`; rows of one person stay together.
+
+    Raises LabelError where what is to be learned from lacks one of the strata.
+    """
     kind = StratifiedKFold if person is None else StratifiedGroupKFold
-    return kind(FOLDS, shuffle=True, random_state=seed).split(np.zeros((len(strata), 1)), strata, person)
+    for learned, held in kind(FOLDS, shuffle=True, random_state=seed).split(np.zeros((len(strata), 1)), strata, person):
+        every_class(strata, learned)
+        yield learned, held
+
+
+def every_class(strata: np.ndarray, part: np.ndarray) -> None:
+    """Raises LabelError where the rows `part` lack one of the strata: few people may hold all rows of a class."""
+    if np.unique(strata[part]).size < np.unique(strata).size:
+        raise LabelError(f"all rows of a class belong to so few people that one of {FOLDS} folds has none of them; "
+                         "without --id rows are drawn one by one, and people may then stand on both sides")  # fmt: skip
 
 
 def fit(model: Any, frame: pd.DataFrame, truth: np.ndarray, person: pd.Series | None = None) -> Any:

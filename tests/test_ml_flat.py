@@ -114,7 +114,9 @@ def test_a_messy_table_is_fitted_and_a_held_out_one_judged(files, tmp_path, monk
     assert any("600 rows of categories" in note for note in again["notes"]) and any("more" in n for n in again["notes"])
     other.drop(columns="spend").to_csv(tmp_path / "other.csv", index=False)
     code, out, err = run(monkeypatch, capsys, "evaluate", "leaving", "--table", tmp_path / "other.csv", *models)
-    assert (code, out) == (3, "") and "lacks spend" in err
+    told = json.loads(out)
+    assert code == 3 and "lacks spend" in err and "lacks spend" in told["reasons"][0]
+    assert (told["model"], told["status"]) == ("leaving", "refused")
     (folder / "model.pkl").write_bytes((folder / "model.pkl").read_bytes() + b"x")
     code, _, err = run(monkeypatch, capsys, "evaluate", "leaving", "--table", files / "later.csv", *models)
     assert code == 2 and "SHA-256" in err

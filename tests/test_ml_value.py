@@ -165,7 +165,7 @@ def test_an_experiment_that_nothing_can_be_learned_from_is_refused_in_words():
     with pytest.raises(LabelError, match=r"arm 'mail': \d\d positives and \d+ negatives: at least 100"):
         uplift.reported("u", few, asked(), "arm", None, churn.estimator)
     buyers = np.where(mailed & (frame["bought"] == 1), "one big household", frame.index.astype(str))
-    with pytest.raises(LabelError, match="arm 'mail': only 1 different people have one of the outcomes"):
+    with pytest.raises(LabelError, match="arm 'mail': all positives are rows of 1 different people"):
         uplift.reported("u", frame.assign(id=buyers), replace(asked(), id="id"), "arm", None, churn.estimator)
 
 
