@@ -1,4 +1,4 @@
-"""How do skewed, missing and absurd numbers become a good linear model? Evened columns, then a logistic fit."""
+"""How do skewed, missing and absurd numbers become what a model can learn from? And the linear model of them."""
 
 from __future__ import annotations
 
@@ -45,6 +45,17 @@ class Tamed(TransformerMixin, BaseEstimator):
         with np.errstate(over="ignore"):  # a quotient beyond a double is the largest
             apart = np.clip((values - self.middle_) / self.width_, -LARGEST, LARGEST)
         return np.where(self.wild_, np.arcsinh(apart), values)
+
+
+class Known(TransformerMixin, BaseEstimator):
+    """Numbers as trees can split them: a column without any value at the fit, as in a small fold, is 0 throughout."""
+
+    def fit(self, X: Any, y: Any = None) -> Known:
+        self.empty_ = np.isnan(np.asarray(X, dtype=float)).all(axis=0)
+        return self
+
+    def transform(self, X: Any) -> np.ndarray:
+        return np.where(self.empty_, 0.0, _bounded(X))
 
 
 class Evened(TransformerMixin, BaseEstimator):

@@ -7,9 +7,10 @@ from datetime import date
 from pyspark.sql import DataFrame
 from pyspark.sql import functions as F
 from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.pipeline import make_pipeline
 
 from ml.blend import Blend
-from ml.linear import linear
+from ml.linear import Known, linear
 from ml.spec import ModelSpec
 
 SPEC = ModelSpec(
@@ -41,4 +42,4 @@ def estimator(seed: int, max_leaf_nodes: int = 12, min_samples_leaf: int = 40) -
         learning_rate=0.05, max_iter=120, max_leaf_nodes=max_leaf_nodes, min_samples_leaf=min_samples_leaf,
         l2_regularization=1.0, early_stopping=False, random_state=seed,
     )  # fmt: skip
-    return Blend(linear(seed), trees, seed)
+    return Blend(linear(seed), make_pipeline(Known(), trees), seed)
