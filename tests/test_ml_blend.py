@@ -46,7 +46,7 @@ def test_lines_and_thresholds_are_weighed_so_that_few_rows_are_calibrated(lines)
     found = fit(blend, old, truth[:1500])
     chance, trees = found.predict_proba(new)[:, 1], fit(blend.trees, old, truth[:1500]).predict_proba(new)[:, 1]
     assert measured(truth[1500:], chance)["roc_auc"] >= measured(truth[1500:], trees)["roc_auc"] - 0.003
-    assert calibration(truth[1500:], chance)["slope"] == pytest.approx(1, abs=0.2)
+    assert calibration(truth[1500:], chance)["slope"] == pytest.approx(1, abs=0.3)
     line, tree, _ = found.weights_
     assert line > tree if lines else tree > 5 * line
     again = propensity.estimator(1).fit(old.to_numpy(), truth[:1500])
