@@ -44,30 +44,34 @@ def test_lines_and_thresholds_are_weighed_so_that_few_rows_are_calibrated(lines)
     blend = propensity.estimator(1)
     old, new = rows[:1500], rows[1500:]
     found = fit(blend, old, truth[:1500])
-    chance, trees = found.predict_proba(new)[:, 1], fit(blend.trees, old, truth[:1500]).predict_proba(new)[:, 1]
+    chance, trees = chances(found, new), chances(fit(blend.trees, old, truth[:1500]), new)
     assert measured(truth[1500:], chance)["roc_auc"] >= measured(truth[1500:], trees)["roc_auc"] - 0.003
     assert calibration(truth[1500:], chance)["slope"] == pytest.approx(1, abs=0.3)
     line, tree, _ = found.weights_
     assert line > tree if lines else tree > 5 * line
-    again = propensity.estimator(1).fit(old.to_numpy(), truth[:1500])
-    assert (again.predict_proba(new.to_numpy())[:, 1] == chance).all()
+    again = fit(propensity.estimator(1), old.to_numpy(), truth[:1500])
+    assert (chances(again, new.to_numpy()) == chance).all()
 
 
 def test_many_of_each_class_are_the_trees_alone(monkeypatch):
     rows, truth = apart(True)
     monkeypatch.setattr("ml.blend.LARGE", 500)
     blend = propensity.estimator(1)
-    alone = fit(blend.trees, rows, truth).predict_proba(rows)
-    assert (fit(blend, rows, truth).predict_proba(rows) == alone).all()
+    alone = chances(fit(blend.trees, rows, truth), rows)
+    assert (chances(fit(blend, rows, truth), rows) == alone).all()
 
 
 def test_rows_of_one_person_stay_in_one_half():
     rng = np.random.default_rng(4)
     trait, who = rng.normal(size=(200, 3)), np.repeat(np.arange(200), 6)
-    rows = pd.DataFrame(trait[who] + rng.normal(size=(1200, 3)) * 0.01)
+    rows = pd.DataFrame(trait[who] + rng.normal(size=(1200, 3)) * 0.01, columns=list("abc"))
     truth = rng.integers(0, 2, 200)[who]  # nothing tells it but who somebody is
-    sure = propensity.estimator(1).fit(rows, truth).weights_[:2].sum()
-    assert propensity.estimator(1).fit(rows, truth, person=who).weights_[:2].sum() < 0.5 * sure
+    kinds = dict.fromkeys(rows, "number")
+    loose, tied = (
+        fit(pipeline(rows, kinds, propensity.estimator(1), 1), rows, truth, person)[-1].weights_[:2].sum()
+        for person in (None, pd.Series(who))
+    )
+    assert tied < 0.5 * loose
 
 
 @pytest.mark.parametrize("few", [True, False])
