@@ -143,7 +143,7 @@ STEPS = (
         "interest",
         "in which category each customer may buy next",
         ("silver.orders", "silver.events", *PERMISSION),
-        ("ml.interests", "ml.trainings"),
+        ("ml.interests", "ml.trainings", "ml.monitoring"),
         every="week",
     ),
     Step(

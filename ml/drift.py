@@ -10,6 +10,7 @@ import pandas as pd
 ALARM = 0.25  # PSI; the usual reading: below .1 stable, above .25 act
 BINS = 10
 LEVELS = 30
+LEAST_ROWS = 20  # that a category is kept by name for: a rarer one may be somebody's name
 SHARES = 1.25  # the label's share must move by a quarter, and by more than luck, to raise the alarm
 LUCK = 4.0  # standard errors
 LEAST = 50  # rows that a drift is told of
@@ -20,7 +21,8 @@ FLOOR = 1e-4
 def frozen(frame: pd.DataFrame) -> dict[str, dict[str, Any]]:
     """Bins and shares of each column: {name: {edges | levels, shares, rows}}, plain enough for JSON.
 
-    Numbers: deciles of the values, and missing. Categories: the LEVELS most frequent, all others, and missing.
+    Numbers: deciles of the values, and missing. Categories: the LEVELS most frequent that LEAST_ROWS have, all others,
+    and missing.
     """
     found = {}
     for name in frame.columns:
@@ -31,7 +33,8 @@ def frozen(frame: pd.DataFrame) -> dict[str, dict[str, Any]]:
             )
             bins: dict[str, Any] = {"edges": [float(edge) for edge in inner]}
         else:
-            bins = {"levels": [str(level) for level in values.value_counts().index[:LEVELS]]}
+            counts = values.value_counts()
+            bins = {"levels": [str(level) for level in counts.index[counts >= LEAST_ROWS][:LEVELS]]}
         found[name] = bins | {"shares": _shares(values, bins).tolist(), "rows": int(values.size)}
     return found
 
@@ -49,16 +52,17 @@ def _shares(values: pd.Series, bins: dict[str, Any]) -> np.ndarray:
     return counts / max(values.size, 1)
 
 
-def psi(bins: dict[str, Any], values: pd.Series) -> float:
+def psi(bins: dict[str, Any], values: pd.Series, rows: int | None = None) -> float:
     """Population stability index: sum over bins of (now - then) ln(now / then), less what luck adds.
 
     Siddiqi (2006), "Credit Risk Scorecards", ch. 9. Of two samples of one population its mean is about
     (bins - 1) (1/rows + 1/rows then) (Yurdakul & Naranjo 2020); so much is taken off: small tables are silent.
+    rows: how many of the values are independent of each other; None: all.
     """
     then, now = np.maximum(bins["shares"], FLOOR), np.maximum(_shares(values, bins), FLOOR)
     raw = float(((now - then) * np.log(now / then)).sum())
     luck = (np.count_nonzero(np.asarray(bins["shares"]) + now > 2 * FLOOR) - 1) * (
-        1 / max(values.size, 1) + 1 / bins["rows"]
+        1 / max(rows or values.size, 1) + 1 / bins["rows"]
     )
     return float(max(0.0, raw - luck))
 

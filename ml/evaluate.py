@@ -6,7 +6,7 @@ import numpy as np
 import pandas as pd
 
 from ml import drift
-from ml.cells import numbers
+from ml.cells import blanked, numbers
 from ml.flat import Fitted
 from ml.labels import held_out
 from ml.measures import measured
@@ -16,12 +16,12 @@ from ml.validate import chances, details
 
 def scored(kept: Fitted, frame: pd.DataFrame) -> np.ndarray:
     """Probability of the label, one a row of `frame`. Raises LabelError where the schema has changed."""
-    return chances(kept.model, typed(frame, kept.schema.kinds))
+    return chances(kept.model, typed(frame, kept.schema.kinds, kept.schema.styles))
 
 
 def evaluated(kept: Fitted, frame: pd.DataFrame) -> dict:
     """The fitted model on a held-out table: metrics, calibration, lift and drift; drift alone without labels."""
-    rows, then, label = typed(frame, kept.schema.kinds), kept.report, kept.asked.label
+    rows, then, label = typed(frame, kept.schema.kinds, kept.schema.styles), kept.report, kept.asked.label
     chance, notes, truth = chances(kept.model, rows), strange(kept, frame, rows), None
     report: dict = {
         "model": kept.name,
@@ -53,12 +53,17 @@ def strange(kept: Fitted, frame: pd.DataFrame, rows: pd.DataFrame) -> list[str]:
         if kind == "category" and len(levels) < drift.LEVELS:
             new = int((rows[name].notna() & ~rows[name].astype(str).isin(levels)).sum())
             notes += (
-                [f"{name}: {new} rows of categories that the fit did not know; they count as rare ones"] if new else []
+                [f"{name}: {new} rows of categories that the fit did not know, or hardly; they count as rare ones"]
+                if new
+                else []
             )
         if kind == "number":
-            found = numbers(frame[name])
+            found = numbers(frame[name], kept.schema.styles.get(name))
             lost = found.strange + found.infinite
             notes += [f"{name}: {lost} cells are no finite numbers and count as missing"] if lost else []
+        if kind == "date":
+            lost = int((rows[name].isna() & blanked(frame[name]).notna()).sum())
+            notes += [f"{name}: {lost} cells are no dates and count as missing"] if lost else []
     learned = {*kept.schema.kinds, *kept.schema.left_out, *kept.asked.roles()}
     more = [name for name in frame.columns if name not in learned]
     return notes + ([f"not looked at, as the fit did not know them: {', '.join(more)}"] if more else [])

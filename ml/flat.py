@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import numpy as np
@@ -99,7 +99,8 @@ def fitted(name: str, frame: pd.DataFrame, asked: Asked, estimator: Callable[[in
     if late:
         report["leaks"] += [flag._asdict() for flag in late]
         return Fitted(name, asked, known, refused(report, late, None))
-    made = whole(name, typed_rows[list(kept.kinds)], label, asked, kept, estimator, report)
+    person = people(frame[asked.id]) if asked.id else None
+    made = whole(name, typed_rows[list(kept.kinds)], label, asked, kept, estimator, report, person)
     good, leaning = report["cross_validation"]["roc_auc"], list(report["importance"])[:3]
     if flags := [] if WHOLE_GATE in asked.allow else gates.whole_model(good, leaning):
         report["leaks"] += [flag._asdict() for flag in flags]
@@ -147,7 +148,7 @@ def declared(frame: pd.DataFrame, asked: Asked) -> Schema:
     """Kinds of the columns to learn from, without those that have a role."""
     roles = asked.roles()
     found = schema(frame.drop(columns=[name for name in roles if name in frame]))
-    return Schema(found.kinds, found.left_out | {n: w for n, w in roles.items() if n != asked.label}, found.notes)
+    return replace(found, left_out=found.left_out | {n: w for n, w in roles.items() if n != asked.label})
 
 
 def flagged(rows: pd.DataFrame, label: pd.Series, asked: Asked, kinds: dict[str, Kind]) -> list[gates.Flag]:
@@ -245,9 +246,10 @@ def people(ids: pd.Series) -> pd.Series | None:
     return groups
 
 
-def whole(name: str, rows, label, asked: Asked, kept: Schema, estimator, report: dict) -> Fitted:
+def whole(name: str, rows, label, asked: Asked, kept: Schema, estimator, report: dict, person=None) -> Fitted:
     """The model of all rows, with what a later table is compared with."""
-    model = fit(pipeline(rows, kept.kinds, estimator(asked.seed), asked.seed), rows, label.to_numpy(dtype=int))
+    model = pipeline(rows, kept.kinds, estimator(asked.seed), asked.seed)
+    model = fit(model, rows, label.to_numpy(dtype=int), person)
     bins = drift.frozen(rows.assign(**{drift.SCORE: chances(model, rows)}))
     report |= {"features": kept.kinds, "left_out": kept.left_out}
     report["importance"] = importance(model, rows, label, asked.seed)

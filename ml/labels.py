@@ -82,12 +82,12 @@ def held_out(cells: pd.Series, name: str, positive: str, others: list[str]) -> p
         known = positive in POSITIVE and others[0] in NEGATIVE
         if known and lower.dropna().isin(POSITIVE | NEGATIVE).all():
             return as_numbers(lower, POSITIVE)
-    if strange := sorted(set(lower.dropna()) - {positive, *others}):
-        told = ", ".join(map(repr, strange[:3]))
+    strange = lower[lower.notna() & ~lower.isin([positive, *others])]
+    if len(strange):
         raise LabelError(
-            f"label {name}: {len(strange)} values that the fit did not know, such as {told}; it knew {positive!r} as 1 "
-            f"and {', '.join(map(repr, others[:3]))} as 0"
-        )
+            f"label {name}: {len(strange)} rows hold {strange.nunique()} values that the fit did not know; it knew one "
+            f"as 1 and {len(others)} as 0: is this the same column, in the same spelling?"
+        )  # cells of a mistaken column may be anybody's data
     return as_numbers(lower, {positive})
 
 

@@ -8,7 +8,7 @@ from typing import Any
 from ml.models import churn, propensity
 
 SHIPPED = {"churn": churn.estimator, "propensity": propensity.estimator}
-OTHER = "boosted trees (those of propensity)"
+OTHER = "boosted trees, with a linear model beside them where rows are few (propensity's)"
 
 
 def estimator(name: str) -> Callable[[int], Any]:

@@ -12,6 +12,7 @@ BATCH = 25  # draws at a time: all of them at once would be 185 MB an array at 7
 NAMES = ("roc_auc", "pr_auc", "log_loss", "brier")
 LOWER_IS_BETTER = ("log_loss", "brier")
 TINY = 1e-9
+GROUPS = 30  # that a report tells apart
 
 
 def measured(truth: np.ndarray, chance: np.ndarray, weights: np.ndarray | None = None) -> dict[str, float]:
@@ -118,9 +119,15 @@ def deciles(truth: np.ndarray, chance: np.ndarray, groups: int = 10) -> list[dic
 
 
 def groups(truth: np.ndarray, chance: np.ndarray, member: pd.Series, least: int = 20) -> list[dict]:
-    """Rows, share, mean probability and ROC-AUC of each value of `member` that has `least` of both classes."""
-    found = []
-    for value, at in sorted(member.groupby(member.astype(str)).indices.items()):
+    """Rows, share, mean probability and ROC-AUC of each value of `member` that has `least` of both classes.
+
+    The GROUPS largest values of `least` rows or more; all others are one line: a rare value may be one person's.
+    """
+    named = member.astype(object).where(member.notna(), "(missing)").astype(str)
+    counts = named.value_counts()
+    told = counts.index[counts >= least][:GROUPS]
+    pooled, found = named.where(named.isin(told), f"({len(counts) - len(told)} rarer values)"), []
+    for value, at in sorted(pooled.groupby(pooled).indices.items()):
         positives = int(truth[at].sum())
         line = {"value": value, "rows": int(at.size), "share": float(truth[at].mean()),
                 "mean_probability": float(chance[at].mean()), "roc_auc": None}  # fmt: skip

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+from datetime import date
 from types import ModuleType
 from typing import TYPE_CHECKING
 
@@ -29,7 +31,7 @@ LEAST = 200  # people that a realised share is told for
 def watch(
     job: Job, modules: dict[str, ModuleType], people: DataFrame, scored: DataFrame, ready: list[Champion]
 ) -> list[dict]:
-    """Rows of ml.monitoring of the day; an alarm is a warning as well, and each model's picture goes to its version.
+    """Rows of ml.monitoring of the day, as `noted`.
 
     A model without memory is not watched. people: gold.features of the day; scored: ml.scores of the day.
     """
@@ -44,25 +46,41 @@ def watch(
         theirs = local[local["model"] == one.spec.name]
         lines = drifted(theirs[one.wanted].assign(**{drift.SCORE: theirs["score"]}), one.memory["bins"])
         lines += realised(job, modules[one.spec.name], one.memory)
-        for line in (line for line in lines if line["alarm"]):
-            job.warn(f"{one.spec.name}: {line['kind']} {line['name']} has moved: {_told(line)}")
-        try:
-            registry(job).attach(one.spec.name, one.version, f"monitoring/{job.as_of}.png", watching(lines))
-        except RegistryError as error:
-            job.warn(f"{one.spec.name}: {error}")
-        found += [{"as_of": job.as_of, "model": one.spec.name, "version": one.version} | line for line in lines]
+        found += noted(job, one.spec.name, one.version, lines)
     return found
+
+
+def noted(job: Job, model: str, version: str, lines: list[dict]) -> list[dict]:
+    """`lines` as rows of ml.monitoring; an alarm is a warning as well, and the picture goes to the version."""
+    for line in (line for line in lines if line["alarm"]):
+        job.warn(f"{model}: {line['kind']} {line['name']} has moved: {_told(line)}")
+    try:
+        registry(job).attach(model, version, f"monitoring/{job.as_of}.png", watching(lines))
+    except RegistryError as error:
+        job.warn(f"{model}: {error}")
+    return [{"as_of": job.as_of, "model": model, "version": version} | line for line in lines]
+
+
+def write_watched(job: Job, rows: list[dict], models: Collection[str]) -> None:
+    """Write ml.monitoring of the day: `rows` in place of those of `models`; those of other models stay."""
+    others = job.lake.read("ml.monitoring").where(F.col("as_of") == F.lit(job.as_of))
+    others = others.where(~F.col("model").isin(list(models)))
+    watched = job.spark.createDataFrame(rows, others.schema)
+    job.lake.write("ml.monitoring", watched.unionByName(others), on=job.as_of)
 
 
 def _told(line: dict) -> str:
     return f"PSI {line['psi']:.2f}" if line["psi"] is not None else f"{line['expected']:.3f} -> {line['found']:.3f}"
 
 
-def drifted(local: pd.DataFrame, bins: dict) -> list[dict]:
-    """One line a feature, and one for the score: PSI against the bins, alarm above drift.ALARM."""
+def drifted(local: pd.DataFrame, bins: dict, people: int | None = None) -> list[dict]:
+    """One line a feature, and one for the score: PSI against the bins, alarm above drift.ALARM.
+
+    people: where a person has several rows, whom luck is counted by.
+    """
     found = []
     for name in [name for name in local.columns if name in bins]:
-        value = drift.psi(bins[name], local[name].astype("float64"))
+        value = drift.psi(bins[name], local[name].astype("float64"), people)
         kind, called = ("score", "score") if name == drift.SCORE else ("feature", name)
         found.append(_line(kind, called, len(local), value > drift.ALARM, psi=value))
     return found
@@ -81,6 +99,11 @@ def realised(job: Job, module: ModuleType, memory: dict) -> list[dict]:
     orders = orders.withColumn("person_id", then(day)).where("person_id IS NOT NULL")
     labels = module.label(orders.where(known_before(job.as_of)), day)
     tenths = came_true(past.where(F.col("as_of") == F.lit(day)), labels, spec)
+    return against_labels(day, tenths, memory)
+
+
+def against_labels(day: date, tenths: list[dict], memory: dict) -> list[dict]:
+    """Lines of `by_tenth` of the scores of `day`: the label's share beside the training's, then each tenth."""
     rows = sum(tenth["rows"] for tenth in tenths)
     if rows < LEAST:
         return []
@@ -98,8 +121,13 @@ def came_true(scored: DataFrame, labels: DataFrame, spec: ModelSpec) -> list[dic
     """By tenth of percentile (1 the highest): rows, mean probability, share of positives."""
     label = F.coalesce("label", F.lit(spec.absent).cast("int"))
     joined = scored.join(labels, "person_id", "left").withColumn("label", label).where("label IS NOT NULL")
+    return by_tenth(joined)
+
+
+def by_tenth(labelled: DataFrame) -> list[dict]:
+    """By tenth of `percentile` (1 the highest): rows, mean `score`, mean `label`."""
     tenth = F.least(F.lit(10), F.floor((1 - F.col("percentile")) * 10) + 1).cast("int").alias("tenth")
-    found = joined.groupBy(tenth).agg(
+    found = labelled.groupBy(tenth).agg(
         F.count("*").alias("rows"), F.avg("score").alias("expected"), F.avg("label").alias("found")
     )
     return [row.asDict() for row in found.orderBy("tenth").collect()]

@@ -16,6 +16,7 @@ from ml.people import at_most
 MOST_CATEGORIES = 20  # by orders of the year
 GAP_DAYS, HORIZON_DAYS = 1, 30
 ROWS = 200_000  # learned from, a fixed sample of people
+KEYS = ["person_id", "category", "as_of"]
 NAMES = (
     "own_orders",
     "own_spend",

@@ -16,7 +16,7 @@ from cdp_spark.contracts import fingerprint
 from cdp_spark.job import Job
 from ml.decide import selected
 from ml.keep import registry
-from ml.monitor import watch
+from ml.monitor import watch, write_watched
 from ml.people import of_permitted
 from ml.predict import OUT, Scorer, asked, failing, predictor, probabilities
 from ml.spec import ModelSpec, applicable, lacking, shipped
@@ -92,10 +92,7 @@ def keep(job: Job, modules: dict[str, ModuleType], people: DataFrame, found: Dat
     mine = found.where(ours).drop("failure")
     others = job.lake.read("ml.scores").where((F.col("as_of") == F.lit(job.as_of)) & ~ours)
     job.lake.write("ml.scores", mine.unionByName(others), on=job.as_of)
-    watched = watch(job, modules, people, mine, able)
-    job.lake.write(
-        "ml.monitoring", job.spark.createDataFrame(watched, job.lake.read("ml.monitoring").schema), on=job.as_of
-    )
+    write_watched(job, watch(job, modules, people, mine, able), modules)
 
 
 def champion(models: Registry, spec: ModelSpec, columns: Collection[str]) -> Champion:

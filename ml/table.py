@@ -3,12 +3,24 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field, replace
+from typing import Any, Literal
 
 import pandas as pd
 
-from ml.cells import MOSTLY, Numbers, blanked, days, is_date, mostly_numbers, numbers
+from ml.cells import (
+    MOSTLY,
+    Decimal,
+    Numbers,
+    Order,
+    blanked,
+    days,
+    decimal_of,
+    is_date,
+    mostly_numbers,
+    numbers,
+    order_of,
+)
 from ml.labels import LabelError
 
 Kind = Literal["number", "category", "text", "date"]
@@ -20,16 +32,20 @@ SENSITIVE_NAME = re.compile(
 
 @dataclass(frozen=True)
 class Schema:
-    """kinds: what each column to learn from holds, frozen at the fit. left_out: column -> why."""
+    """kinds: what each column to learn from holds, frozen at the fit. left_out: column -> why.
+
+    styles: decimal sign of each number column and order of day and month of each date column, frozen as well.
+    """
 
     kinds: dict[str, Kind]
     left_out: dict[str, str]
     notes: tuple[str, ...] = ()
+    styles: dict[str, Any] = field(default_factory=dict)
 
     def without(self, names: list[str], why: str) -> Schema:
         """The same with `names` left out."""
         kinds = {name: kind for name, kind in self.kinds.items() if name not in names}
-        return Schema(kinds, self.left_out | dict.fromkeys(names, why), self.notes)
+        return replace(self, kinds=kinds, left_out=self.left_out | dict.fromkeys(names, why))
 
 
 def schema(frame: pd.DataFrame) -> Schema:
@@ -44,7 +60,15 @@ def schema(frame: pd.DataFrame) -> Schema:
         notes += [f"{name}: {note}"] if note else []
     if odd := [name for name in kinds if SENSITIVE_NAME.search(name)]:
         notes.append(f"{', '.join(odd)}: sensitive by name; --sensitive leaves a column out")
-    return Schema(kinds, left_out, tuple(notes))
+    styles = {name: style for name, kind in kinds.items() if (style := style_of(frame[name], kind))}
+    return Schema(kinds, left_out, tuple(notes), styles)
+
+
+def style_of(cells: pd.Series, kind: Kind) -> Decimal | Order | None:
+    """How a column spells its numbers, or its dates; None where nothing is spelled."""
+    if kind == "number":
+        return decimal_of(cells)
+    return order_of(cells) if kind == "date" else None
 
 
 def _column(cells: pd.Series, name: str) -> tuple[Kind | None, str, str]:
@@ -57,7 +81,8 @@ def _column(cells: pd.Series, name: str) -> tuple[Kind | None, str, str]:
     if levels == 1 and filled == len(text):
         return None, "constant", ""
     if is_date(cells, name):
-        return "date", "", ""
+        lost = int((days(cells).isna() & text.notna()).sum())
+        return "date", "", f"{lost} cells that are no dates count as missing" if lost else ""
     as_number = numbers(cells)
     if mostly_numbers(cells, as_number):
         return _numeric(cells, name, as_number, levels, filled)
@@ -89,21 +114,23 @@ def _numeric(cells: pd.Series, name: str, found: Numbers, levels: int, filled: i
     return "number", "", "; ".join(told)
 
 
-def typed(frame: pd.DataFrame, kinds: dict[str, Kind]) -> pd.DataFrame:
+def typed(frame: pd.DataFrame, kinds: dict[str, Kind], styles: dict[str, Any] | None = None) -> pd.DataFrame:
     """The columns of `kinds`: numbers and dates as float64, categories and text as text, null where missing.
 
+    styles: of the fit (`Schema.styles`), for a later table: what a row says must not hang on the rows beside it.
     Raises LabelError where the table lacks one, or where a number column of the fit holds no number any more.
     """
     if missing := [name for name in kinds if name not in frame.columns]:
         raise LabelError(f"the table lacks {', '.join(missing)}, which the model was fitted on")
-    return pd.DataFrame({name: _typed(frame[name], name, kind) for name, kind in kinds.items()}, index=frame.index)
+    told = styles or {}
+    return pd.DataFrame({n: _typed(frame[n], n, kind, told.get(n)) for n, kind in kinds.items()}, index=frame.index)
 
 
-def _typed(cells: pd.Series, name: str, kind: Kind) -> pd.Series:
+def _typed(cells: pd.Series, name: str, kind: Kind, style: Any) -> pd.Series:
     if kind == "date":
-        return days(cells)
+        return days(cells, style)
     if kind == "number":
-        found = numbers(cells)
+        found = numbers(cells, style)
         if found.values.notna().sum() == 0 and found.strange:
             raise LabelError(
                 f"column {name} held numbers at the fit and holds none here: the table's schema has changed"

@@ -11,6 +11,8 @@ import pandas as pd
 from sklearn.base import clone
 from sklearn.exceptions import ConvergenceWarning
 from sklearn.model_selection import StratifiedGroupKFold, StratifiedKFold
+from sklearn.pipeline import Pipeline
+from sklearn.utils.validation import has_fit_parameter
 from threadpoolctl import threadpool_limits
 
 from ml import drift
@@ -43,7 +45,8 @@ def out_of_fold(
     for number in range(rounds):
         for learned, held in folds(truth, seed + number, person):
             every_class(truth, held)
-            fitted = fit(clone(model), frame.iloc[learned], truth[learned])
+            whose = None if person is None else person.iloc[learned]
+            fitted = fit(clone(model), frame.iloc[learned], truth[learned], whose)
             chance = chances(fitted, frame.iloc[held])
             lines.append(measured(truth[held], chance))
             if number == 0:
@@ -69,13 +72,19 @@ def every_class(strata: np.ndarray, part: np.ndarray) -> None:
                          "without --id rows are drawn one by one, and people may then stand on both sides")  # fmt: skip
 
 
-def fit(model: Any, frame: pd.DataFrame, truth: np.ndarray) -> Any:
-    """The fitted model; a logistic fit that stops at its limit of rounds is good enough, the folds tell."""
+def fit(model: Any, frame: pd.DataFrame, truth: np.ndarray, person: pd.Series | None = None) -> Any:
+    """The fitted model; a logistic fit that stops at its limit of rounds is good enough, the folds tell.
+
+    person: for an estimator at the end of a pipeline that has folds of its own, as `ml.blend` has.
+    """
+    whose = {}
+    if person is not None and isinstance(model, Pipeline) and has_fit_parameter(model[-1], "person"):
+        whose = {f"{model.steps[-1][0]}__person": person.to_numpy()}
     with warnings.catch_warnings(), threadpool_limits(1):  # threads that wait for a busy core cost tenfold
         warnings.simplefilter("ignore", ConvergenceWarning)
         warnings.simplefilter("ignore", RuntimeWarning)  # power transforms of near-constant columns
         warnings.simplefilter("ignore", UserWarning)  # a category of the other folds counts as a rare one
-        return model.fit(frame, truth)
+        return model.fit(frame, truth, **whose)
 
 
 def chances(model: Any, frame: pd.DataFrame) -> np.ndarray:

@@ -9,9 +9,11 @@ import numpy as np
 import pandas as pd
 from sklearn.linear_model import LogisticRegression
 
+from ml import drift
 from ml.models import interests
+from ml.monitor import drifted
 from ml.predict import Foreign
-from ml.validate import fit
+from ml.validate import chances, fit
 
 AS_OF = date(2026, 2, 1)
 
@@ -42,6 +44,24 @@ def test_who_is_far_better_on_other_people_than_later_has_learned_from_the_futur
     turned = rows.assign(label=np.where(rows["as_of"] == newest, 1 - rows["label"], rows["label"]))
     made, _ = interests.judged(turned, newest, AS_OF, 1)
     assert made.row["reason"].startswith("random split far above time split") and not made.row["promoted"]
+
+
+def test_a_feature_that_has_seen_the_answer_is_a_reason_and_no_model():
+    rows, newest = past()
+    made, _ = interests.judged(rows.assign(own_spend=rows["label"] * 9.0), newest, AS_OF, 1)
+    assert made.model is None and "own_spend: alone it has a ROC-AUC of 1.000" in made.row["reason"]
+
+
+def test_rows_like_those_of_the_training_raise_no_alarm_and_others_do():
+    rows, newest = past()
+    rows["popularity"] = np.arange(len(rows)) % 5 / 10  # of five categories
+    made, held = interests.judged(rows, newest, AS_OF, 1)
+    bins = made.memory["bins"]
+    assert made.memory["share"] == held["label"].mean() and "popularity" not in bins
+    today = held.assign(**{drift.SCORE: chances(made.model, held[list(interests.NAMES)])})
+    moved = today.assign(own_orders=today["own_orders"] + 2)
+    alarms = [{line["name"] for line in drifted(one, bins, 300) if line["alarm"]} for one in (today, moved)]
+    assert alarms == [set(), {"own_orders"}]
 
 
 def test_a_model_from_elsewhere_may_take_some_columns_and_must_give_chances():

@@ -65,6 +65,19 @@ def test_calibration_tells_what_is_wrong():
     assert lifts == sorted(lifts, reverse=True) and lifts[0] > 2
 
 
+def test_groups_of_few_rows_are_one_line_and_no_name_is_told():
+    rng = np.random.default_rng(0)
+    names = pd.Series([f"Ann {n}" for n in range(200)] + ["plus"] * 100 + [None] * 60, dtype=object)
+    found = measures.groups(rng.integers(0, 2, 360), rng.random(360), names)
+    assert [(one["value"], one["rows"]) for one in found] == [
+        ("(200 rarer values)", 200),
+        ("(missing)", 60),
+        ("plus", 100),
+    ]
+    many = pd.Series([f"town {n}" for n in range(90)] * 20)
+    assert len(measures.groups(rng.integers(0, 2, 1800), rng.random(1800), many)) == measures.GROUPS + 1
+
+
 def test_drift_is_raised_for_a_shift_and_silent_for_luck():
     rng = np.random.default_rng(0)
     then = pd.DataFrame({"spend": rng.gamma(2, 50, 900), "plan": rng.choice(["a", "b"], 900)})

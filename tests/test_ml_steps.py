@@ -20,6 +20,7 @@ from ml.models import interests, segments
 from ml.models import recommend as baskets
 from ml.models import uplift as effects
 from ml.spec import applicable
+from ml.watch_interests import realised_interests
 from tests.shop import AS_OF, job_on, padded, shop
 from tests.tables import table
 
@@ -187,6 +188,27 @@ def test_interests_are_chances_and_know_nothing_of_later_rows(week):
     )
     pd.testing.assert_frame_equal(wanted, got)
     assert (wanted["share"] <= 1).all() and (wanted["own_orders"] <= wanted["orders"]).all()
+
+
+def test_the_chances_of_interests_are_watched_as_those_of_people_are(week):
+    watched = rows(week, "ml.monitoring").query("model == 'interests'")
+    names = set(watched["name"])
+    assert {"score", "own_orders", "last_order_days"} <= names and "popularity" not in names
+    run = registry(week).client.get_model_version(registry(week).registered("interests"), "1").run_id
+    assert registry(week).client.list_artifacts(run, "monitoring")
+    day = week.as_of - timedelta(32)  # the newest whose labels are known
+    orders = interests.with_history(week.lake.read("silver.orders"), week.lake.read("identity.members"))
+    orders = orders.where("status = 'paid'")
+    day_rows = interests.pairs(orders, orders.limit(0), [day]).select(*interests.KEYS)
+    truth = interests.with_labels(day_rows, orders, [day], week.as_of).agg(F.avg("label")).first()[0]
+    before = week.lake.read("ml.interests").toPandas()
+    for said, alarm in ((truth, False), (min(1.0, 3 * truth + 0.2), True)):
+        given = day_rows.withColumns({"score": F.lit(float(said)), "version": F.lit("1"), "stale": F.lit(False)})
+        week.lake.write("ml.interests", padded(given, week.lake, "ml.interests"), on=day)
+        label, *tenths = realised_interests(week, orders, {"share": said, "rows": 900})
+        assert label["found"] == pytest.approx(truth) and label["alarm"] == alarm and tenths
+    week.lake.write("ml.interests", week.lake.read("ml.interests").limit(0), on=day)
+    assert len(week.lake.read("ml.interests").toPandas()) == len(before)
 
 
 def test_each_week_is_kept_with_what_it_was_judged_by_and_a_closed_gate_leaves_the_last_rows_as_stale(

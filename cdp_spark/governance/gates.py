@@ -92,4 +92,6 @@ def _drift(job: Job) -> list[str]:
     ]
 
 
-GATES: dict[str, Callable[[Job], list[str]]] = {"resolve": _people, "audiences": _members, "score": _drift}
+GATES: dict[str, Callable[[Job], list[str]]] = {
+    "resolve": _people, "audiences": _members, "score": _drift, "interest": _drift,
+}  # fmt: skip

@@ -24,18 +24,18 @@ from ml.importance import importance
 from ml.judge import LEAST, against, too_early
 from ml.keep import registry
 from ml.measures import measured
-from ml.pairs import GAP_DAYS, HORIZON_DAYS, NAMES, pairs, sampled, with_labels
+from ml.pairs import GAP_DAYS, HORIZON_DAYS, KEYS, NAMES, pairs, sampled, with_labels
 from ml.predict import failing, probabilities, scored
 from ml.stale import mark_stale
 from ml.tracking import RegistryError
 from ml.train import training
 from ml.validate import chances, details, fit
+from ml.watch_interests import bins, watch_interests
 from ml.weekly import Made, digest, lands_orders, settled, week_is_over
 
 MODEL, METRIC = "interests", "average_precision"
 CHAMPION_SCORES = True  # a model that does not pass the gate leaves the work to the one before it
 STEP_DAYS, EARLIER = 30, 2
-KEYS = ["person_id", "category", "as_of"]
 RULES = ("own_orders", "own_last_days", "share", "popularity")  # one column alone: what must be beaten
 
 
@@ -72,7 +72,7 @@ def interest_due(job: Job, permitted: DataFrame | None = None) -> None:
 
 
 def written_by(job: Job, by: Champion | None, permitted: DataFrame | None) -> None:
-    """Write ml.interests by `by`; None: learn first."""
+    """Write ml.interests, and ml.monitoring of it, by `by`; None: learn first."""
     members = job.lake.read("identity.members")
     orders = with_history(job.lake.read("silver.orders"), members).where("status = 'paid' AND category IS NOT NULL")
     events = with_history(job.lake.read("silver.events"), members).where("NOT is_bot AND category IS NOT NULL")
@@ -92,6 +92,7 @@ def written_by(job: Job, by: Champion | None, permitted: DataFrame | None) -> No
         found = found.withColumns({"version": F.lit(by.version), "stale": F.lit(False)})
         written = job.lake.write("ml.interests", found, on=job.as_of)
         job.log(f"{written.rows} people and categories by version {by.version}")
+        watch_interests(job, MODEL, by, today, orders)
     known.unpersist()
 
 
@@ -200,7 +201,7 @@ def judged(
     train, test = past[learned], past[held]
     counts = {"holdout_rows": len(test), "holdout_positives": int(test["label"].sum()), "holdout_on": newest}
     rows = (len(train), int(train["label"].sum()))
-    if reason := _too_few(train, test):
+    if reason := _too_few(train, test) or _leaking(train):
         return Made(training(as_of, MODEL, METRIC, None, None, None, reason, *rows) | counts), test
     truth = test["label"].to_numpy(dtype=int)
     model = fit(estimator(seed), train[list(NAMES)], train["label"].to_numpy(dtype=int))
@@ -221,6 +222,7 @@ def judged(
     if decision:
         about["decision"] = decided(decision, truth, chance)
     memory = {"usual": usual(train[list(NAMES)]), "cut": float(np.quantile(chance, SHARE))}
+    memory |= {"bins": bins(test[list(NAMES)], chance), "share": float(truth.mean()), "rows": len(test)}
     return Made(row, model, NAMES, interval, told, about, memory), test
 
 
@@ -239,6 +241,11 @@ def _too_few(train: pd.DataFrame, test: pd.DataFrame) -> str | None:
         if min(positives, len(rows) - positives) < LEAST:
             return f"{part}: {positives} positives of {len(rows)} rows; {LEAST} positives and negatives are needed"
     return None
+
+
+def _leaking(train: pd.DataFrame) -> str | None:
+    flags = gates.leaks(train, train["label"], list(NAMES))
+    return "; ".join(f"feature {flag.why}" for flag in flags) or None
 
 
 def _rule(train: pd.DataFrame, test: pd.DataFrame) -> tuple[str, float]:
