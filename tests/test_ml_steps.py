@@ -267,7 +267,8 @@ def test_the_interests_are_left_to_the_champion_that_is_better_or_was_chosen_by_
     assert registry(week).rollback("interests") == "1"
     for _ in range(2):  # the next run scores, and the one after it does not promote what was rolled back
         assert set(newest()["version"]) == {"1"} and registry(week).champion("interests") == "1"
-    assert "version 2 was champion, and version 1 was chosen since" in later.warnings[-1]
+    told = "version 2 was champion, and version 1 was chosen since"
+    assert any(told in one for one in later.warnings)  # beside what monitoring says of the shop's last days
     registry(week).promote("interests", "2")
     later = replace(later, date=later.date + timedelta(1))  # nothing is due
     assert set(newest()["version"]) == {"2"}
