@@ -114,8 +114,8 @@ def fitted(days: DataFrame, as_of: date, seed: int) -> Made:
     counts = (len(now), int((now["x"] > 0).sum()))
     held = {"holdout_rows": len(past), "holdout_positives": int((actual > 0).sum()), "holdout_on": cut}
     try:
-        ours = expected_purchases(bg_nbd(past), past, HELD_OUT_DAYS / UNIT)
-        model = bg_nbd(now)
+        then, model = bg_nbd(past), bg_nbd(now)
+        ours = expected_purchases(then, past, HELD_OUT_DAYS / UNIT)
     except ClvError as error:
         return Made(training(as_of, MODEL, "rmse", None, None, None, str(error), *counts) | held)
     (rule, theirs), value = _rule(past, actual), judged(ours, actual)["rmse"]
@@ -129,14 +129,14 @@ def fitted(days: DataFrame, as_of: date, seed: int) -> Made:
     parameters |= {"usual": usual(now[list(NAMES)]), "cut": float(np.quantile(worth(now, model, spend), SHARE))}
     notes = [f"orders of the {HELD_OUT_DAYS} days from {cut}, forecast from before", "BG/NBD; Gamma-Gamma for values"]
     snapshot = digest(now.drop(columns="person_id"), past.drop(columns="person_id"), as_of)
-    about = {"importance": _leans(past, actual, seed), "importance_is": "Rise of the rmse without"}
+    about = {"importance": _leans(then, past, actual, seed), "importance_is": "Rise of the rmse without"}
     interval = _interval(ours - actual, seed)
     return Made(row | {"snapshot_id": snapshot}, parameters, NAMES, interval, about=about, notes=notes)
 
 
-def _leans(past: pd.DataFrame, actual: np.ndarray, seed: int) -> dict[str, float]:
+def _leans(model: BgNbd, past: pd.DataFrame, actual: np.ndarray, seed: int) -> dict[str, float]:
     """How much worse the forecast of orders is where one of a customer's numbers is another customer's."""
-    model, at = bg_nbd(past), some(len(past), seed)
+    at = some(len(past), seed)
 
     def loss(rows: pd.DataFrame) -> float:
         return judged(expected_purchases(model, _possible(rows), HELD_OUT_DAYS / UNIT), actual[at])["rmse"]
@@ -195,17 +195,18 @@ def predicted(
             told["expected_value"] = expected_value(spend, batch) if spend else None
             told["clv"] = told["expected_orders"] * told["expected_value"] if spend else None
             told = told.astype({name: "float64" for name in told.columns if name != "person_id"})
-            yield told.assign(reasons=why(batch, model, spend, usual, cut))
+            value = told["clv" if spend else "expected_orders"].to_numpy()
+            yield told.assign(reasons=why(batch, value, model, spend, usual, cut))
 
     return found.mapInPandas(predict, OUT)
 
 
-def why(found: pd.DataFrame, model: BgNbd, spend: GammaGamma | None, usual: dict[str, float], cut: float):
-    """Reasons of the customers that are worth most, in the words of TOLD."""
-    told = reasons(lambda rows: worth(_possible(rows), model, spend), found, worth(found, model, spend), usual, cut,
-                   LEAST_DROP * cut)  # fmt: skip
-    words = [None if one is None else [f"{TOLD[name]} {value}" for name, value in map(str.split, one)] for one in told]
-    return words
+def why(
+    found: pd.DataFrame, value: np.ndarray, model: BgNbd, spend: GammaGamma | None, usual: dict[str, float], cut: float
+) -> list[list[str] | None]:
+    """Reasons of the customers that are worth most, in the words of TOLD. value: as `worth` has it."""
+    told = reasons(lambda rows: worth(_possible(rows), model, spend), found, value, usual, cut, LEAST_DROP * cut)
+    return [None if one is None else [f"{TOLD[name]} {text}" for name, text in map(str.split, one)] for one in told]
 
 
 def _possible(rows: pd.DataFrame) -> pd.DataFrame:
